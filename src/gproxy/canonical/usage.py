@@ -1,0 +1,52 @@
+"""How much was used. Unknown (`None`) and zero are different values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """Where a usage row's figures came from."""
+
+    REPORTED = "reported"
+    """The vendor's own final figures."""
+    PARTIAL = "partial"
+    """The vendor's figures, but from before the end of the answer."""
+    ESTIMATED = "estimated"
+    """Ours: counted or bounded locally because the vendor reported nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one attempt.
+
+    `input` excludes what was read from or written to a prompt cache, so that
+    `input + cache_read + cache_write_5m + cache_write_1h` is the vendor's prompt total and nothing is billed
+    twice. `output` includes `reasoning`. `audio_input` and `audio_output` are parts of `input` and `output`.
+    """
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write_5m: int | None = None
+    cache_write_1h: int | None = None
+    reasoning: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether anything at all was reported."""
+        return self.input is not None or self.output is not None
+
+    @property
+    def total(self) -> int:
+        """Input in all its forms plus output."""
+        return (
+            (self.input or 0)
+            + (self.output or 0)
+            + (self.cache_read or 0)
+            + (self.cache_write_5m or 0)
+            + (self.cache_write_1h or 0)
+        )

@@ -1,0 +1,1 @@
+"""How a request is signed for a vendor, one file per way."""

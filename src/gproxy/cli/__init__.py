@@ -1,0 +1,1 @@
+"""The command line: starts things, nothing else. Heavy imports live inside the commands."""

@@ -1,0 +1,1 @@
+"""Bootstrap settings: every one with its variable, default and sentence, once."""

@@ -1,0 +1,1 @@
+"""The public API: paths to operations, bodies in, replies and errors out."""

@@ -1,0 +1,1 @@
+"""What it cost: records, prices, the journal."""

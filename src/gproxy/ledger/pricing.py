@@ -1,0 +1,1 @@
+"""Rate card + usage → integer nano-USD."""

@@ -1,0 +1,60 @@
+"""What a request asks of the world outside: five small promises, kept by rooms that only `runtime` knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gproxy.ledger.record import Closed, Opened, Progress
+from gproxy.wire.http import Header, UpstreamRequest
+
+
+class UpstreamReply(Protocol):
+    """A vendor's answer whose head has arrived.
+
+    The body comes with content codings removed. Every method raises `UpstreamFault` when the connection breaks,
+    a deadline passes or the body is not complete as framed; a truncated body never looks finished.
+    """
+
+    status: int
+    headers: Sequence[Header]
+
+    async def next(self) -> bytes:
+        """The next piece of the body, as soon as there is one; b"" once, at its proper end."""
+        ...
+
+    async def read(self, limit: int) -> bytes:
+        """The whole rest of the body; more than `limit` bytes is an `UpstreamFault`."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the answer now: the connection is closed unless the body had ended. Safe to call twice."""
+        ...
+
+
+class Upstream(Protocol):
+    """The upstream network."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        """Send and wait for the head. Raises `UpstreamFault`. Cancelling it drops the connection."""
+        ...
+
+
+class JournalPort(Protocol):
+    """The journal as the request sees it. `open` raises `Refused(ledger_unavailable)` when it cannot promise."""
+
+    def open(self, record: Opened) -> None:
+        """Append and hand to the operating system before returning."""
+        ...
+
+    def progress(self, record: Progress) -> None:
+        """Append; may be grouped with others of the same turn of the loop."""
+        ...
+
+    def close(self, record: Closed) -> None:
+        """Append and hand to the operating system before returning."""
+        ...
+
+    async def durable(self) -> None:
+        """Wait until what was appended so far is as durable as the setting promises (at once in `process`)."""
+        ...

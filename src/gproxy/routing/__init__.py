@@ -1,0 +1,1 @@
+"""Where to: candidates, health, selection."""

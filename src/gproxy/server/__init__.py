@@ -1,0 +1,1 @@
+"""The listener: sockets, HTTP/1.1, backpressure, drain. Knows nothing of LLMs."""

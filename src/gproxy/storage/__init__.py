@@ -1,0 +1,1 @@
+"""The database. Opened only by runtime and cli."""

@@ -1,0 +1,1 @@
+"""Dialect to dialect, per attempt."""

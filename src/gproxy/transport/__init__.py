@@ -1,0 +1,1 @@
+"""The upstream network. Opened only by runtime and cli."""

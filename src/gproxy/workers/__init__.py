@@ -1,0 +1,1 @@
+"""The background workers and the set that owns them."""
