@@ -1,1 +1,1 @@
-"""Bootstrap settings: every one with its variable, default and sentence, once."""
+"""The bootstrap settings: what an operator can say before the gateway runs. Only `runtime` and `cli` may look in here."""
