@@ -53,7 +53,8 @@ class Deadlines:
 @dataclass(slots=True)
 class UpstreamRequest:
     """One request, ready to be written. Headers hold neither `host`, `content-length` nor hop-by-hop names:
-    the transport adds the first two."""
+    the transport adds the first two.
+    """
 
     method: bytes
     origin: Origin

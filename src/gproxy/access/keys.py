@@ -1,0 +1,58 @@
+"""API keys: how one is found in a request, made, and looked up. A key in clear is never a lookup key."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import parse_qsl
+
+from gproxy.secret import Secret
+from gproxy.wire.http import Header
+
+PREFIX: Final = "sk-gp-"
+_QUERY_LIMIT: Final = 64
+
+
+def presented_key(headers: Iterable[Header], query: str) -> Secret | None:
+    """The key a request carries: `Authorization: Bearer`, then `x-api-key`, then `x-goog-api-key`, then `?key=`;
+    the first one that is not empty wins.
+    """
+    bearer = api_key = goog = b""
+    for name, value in headers:
+        if name == b"authorization":
+            if not bearer and value[:7].lower() == b"bearer ":
+                bearer = value[7:].strip()
+        elif name == b"x-api-key":
+            api_key = api_key or value.strip()
+        elif name == b"x-goog-api-key":
+            goog = goog or value.strip()
+    found = bearer or api_key or goog
+    if found:
+        return Secret(found.decode("latin-1"))
+    if "key=" in query:
+        try:
+            fields = parse_qsl(query, max_num_fields=_QUERY_LIMIT)
+        except ValueError:  # more fields than any client sends: whatever it is, it is not a key
+            return None
+        for field, text in fields:
+            if field == "key" and text:
+                return Secret(text)
+    return None
+
+
+def digest_of(key: Secret, digest_key: bytes) -> bytes:
+    """HMAC-SHA256 of the key: what is stored and looked up.
+
+    Keyed, because a digest table must be useless without the installation's own key; not a password hash,
+    because API keys are long random strings and this runs on every request. Two keys share a digest only if
+    HMAC-SHA256 collides, so a dictionary lookup by digest leaks nothing about how much of a guess was right.
+    """
+    return hmac.digest(digest_key, key.reveal().encode("utf-8", "surrogatepass"), "sha256")
+
+
+def new_key(noise: bytes) -> Secret:
+    """A fresh key from at least 24 random bytes: a prefix people and secret scanners recognise, then hex."""
+    if len(noise) < 24:
+        raise ValueError("an API key needs at least 24 random bytes")
+    return Secret(PREFIX + noise.hex())

@@ -1,0 +1,182 @@
+"""Rate limits as pure arithmetic: (state, cost, now) → allowed or not, and when it would be.
+
+The window is exact and rolling: in no stretch of `length` seconds is more than `limit` let through. Hits are
+kept in slots of 1/60 of the window, and a slot counts until it has wholly left the window, so an answer is
+conservative by at most one slot and the state is bounded, whatever the traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gproxy.access.principal import RateLimit
+
+SLOTS: Final = 60
+MINUTE: Final = 60.0
+DAY: Final = 86_400.0
+
+
+class Window:
+    """One rolling counter."""
+
+    __slots__ = ("_counts", "_slot", "_total", "length")
+
+    def __init__(self, length: float) -> None:
+        self.length = length
+        self._slot = length / SLOTS
+        self._counts: dict[int, int] = {}
+        self._total = 0
+
+    def used(self, now: float) -> int:
+        """What counts at `now` (seconds, monotonic)."""
+        self._forget(now)
+        return self._total
+
+    def add(self, cost: int, now: float) -> int:
+        """Count `cost`; returns the slot, so that the cost can be corrected later."""
+        self._forget(now)
+        slot = int(now // self._slot)
+        self._counts[slot] = self._counts.get(slot, 0) + cost
+        self._total += cost
+        return slot
+
+    def correct(self, slot: int, difference: int) -> None:
+        """Change what an earlier `add` counted; a slot that has left the window is past correcting."""
+        if slot in self._counts:
+            self._counts[slot] += difference
+            self._total += difference
+
+    def wait_for(self, cost: int, limit: int, now: float) -> float:
+        """Seconds until `cost` fits under `limit`, if nothing else comes; the whole window when it never does."""
+        self._forget(now)
+        excess = self._total + cost - limit
+        if excess <= 0:
+            return 0.0
+        for slot in sorted(self._counts):
+            excess -= self._counts[slot]
+            if excess <= 0:
+                return max(0.0, (slot + 1 + SLOTS) * self._slot - now)
+        return self.length
+
+    def empty_after(self, now: float) -> float:
+        """Seconds until nothing counts any more, if nothing else comes."""
+        self._forget(now)
+        return max(0.0, (max(self._counts) + 1 + SLOTS) * self._slot - now) if self._counts else 0.0
+
+    def _forget(self, now: float) -> None:
+        # The oldest slot that still overlaps (now - length, now].
+        oldest = int(now // self._slot) - SLOTS
+        if self._counts and min(self._counts) < oldest:
+            for slot in [slot for slot in self._counts if slot < oldest]:
+                self._total -= self._counts.pop(slot)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One counter that a request wants to pass: which row, which of its limits, and how much."""
+
+    row_id: str
+    dimension: str
+    """`rpm`, `rpd` or `total_tokens`: what `x-gproxy-limit` names."""
+    length: float
+    limit: int
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a counter stands after a decision; what the rate-limit headers tell."""
+
+    claim: Claim
+    remaining: int
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exceeded:
+    """The claim that does not fit, and when it would."""
+
+    claim: Claim
+    retry_after: float
+    standings: tuple[Standing, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Every claim was counted; `slots` is what `correct` needs."""
+
+    claims: tuple[Claim, ...]
+    slots: tuple[int, ...]
+    standings: tuple[Standing, ...]
+
+
+def claims_of(rows: Sequence[RateLimit], model: str, tokens: int) -> list[Claim]:
+    """What a request for `model` with a bound of `tokens` must pass: every matching row, every limit it sets."""
+    claims: list[Claim] = []
+    for row in rows:
+        if row.matcher.match(model) is None:
+            continue
+        if row.rpm is not None:
+            claims.append(Claim(row.id, "rpm", MINUTE, row.rpm, 1))
+        if row.rpd is not None:
+            claims.append(Claim(row.id, "rpd", DAY, row.rpd, 1))
+        if row.total_tokens is not None:
+            claims.append(Claim(row.id, "total_tokens", float(row.total_tokens_window), row.total_tokens, tokens))
+    return claims
+
+
+class Windows:
+    """All counters of this process. `count` is all or nothing: a refused request leaves no trace in any of them."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, str, float], Window] = {}
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def count(self, claims: Sequence[Claim], now: float) -> Counted | Exceeded:
+        """Count every claim if all of them fit, otherwise none. The tightest refusal is reported."""
+        windows = [self._window(claim) for claim in claims]
+        worst: tuple[float, Claim] | None = None
+        for claim, window in zip(claims, windows, strict=True):
+            wait = window.wait_for(claim.cost, claim.limit, now)
+            if wait > 0 and (worst is None or wait > worst[0]):
+                worst = (wait, claim)
+        if worst is not None:
+            return Exceeded(worst[1], worst[0], self._standings(claims, windows, now))
+        slots = tuple(window.add(claim.cost, now) for claim, window in zip(claims, windows, strict=True))
+        return Counted(tuple(claims), slots, self._standings(claims, windows, now))
+
+    def correct(self, counted: Counted, tokens: int) -> None:
+        """Replace the reserved tokens of a counted request by what it really used."""
+        for claim, slot in zip(counted.claims, counted.slots, strict=True):
+            if claim.dimension == "total_tokens":
+                self._window(claim).correct(slot, tokens - claim.cost)
+
+    def withdraw(self, counted: Counted) -> None:
+        """Take back a request that in the end was not sent anywhere."""
+        for claim, slot in zip(counted.claims, counted.slots, strict=True):
+            self._window(claim).correct(slot, -claim.cost)
+
+    def sweep(self, now: float) -> int:
+        """Drop counters that hold nothing any more; how many."""
+        idle = [key for key, window in self._windows.items() if window.used(now) == 0]
+        for key in idle:
+            del self._windows[key]
+        return len(idle)
+
+    def _window(self, claim: Claim) -> Window:
+        key = (claim.row_id, claim.dimension, claim.length)
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = Window(claim.length)
+        return window
+
+    @staticmethod
+    def _standings(claims: Sequence[Claim], windows: Sequence[Window], now: float) -> tuple[Standing, ...]:
+        return tuple(
+            Standing(claim, max(0, claim.limit - window.used(now)), window.empty_after(now))
+            for claim, window in zip(claims, windows, strict=True)
+        )

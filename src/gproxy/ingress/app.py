@@ -1,0 +1,204 @@
+"""The gateway's front: a request line becomes an `Exchange`, goes through the pipeline, and is answered.
+
+Whatever a phase refuses arrives here as one `Refused` and leaves through `reply.render`, in the caller's
+dialect. Health pages and mounted applications (admin, console, docs) are found by path before anything else
+and are outside the in-flight limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from gproxy.access.permissions import Allowed, may_call
+from gproxy.canonical.operation import Dialect, Operation
+from gproxy.clock import Clock
+from gproxy.errors import Failure, Kind, Refused
+from gproxy.ids import new_id
+from gproxy.ingress import body as bodies
+from gproxy.ingress import models as model_lists
+from gproxy.ingress import reply
+from gproxy.ingress.routes import Match, WrongMethod, match
+from gproxy.pipeline.admit import identify
+from gproxy.pipeline.exchange import Call, Cause, Exchange, Interrupted
+from gproxy.pipeline.in_flight import InFlight
+from gproxy.pipeline.run import Gateway
+from gproxy.protocols.models import render_list, render_one
+from gproxy.server.exchange import ClientGone, Request, Responder
+from gproxy.snapshot import Snapshot
+from gproxy.wire.http import Header
+
+Page = Callable[[Request, Responder], Awaitable[None]]
+
+CUT: Final = Failure(
+    Kind.DRAINING,
+    "the gateway is shutting down and this request could not finish in time; send it again",
+    retry_after=1.0,
+)
+_JSON: Final[Header] = (b"content-type", b"application/json")
+
+
+class Ingress:
+    """The listener's handler."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Callable[[], Snapshot],
+        gateway: Gateway,
+        in_flight: InFlight,
+        clock: Clock,
+        max_body: int,
+        pages: Mapping[str, Page],
+        mounts: Sequence[tuple[str, Page]],
+        on_done: Callable[[Exchange], None],
+    ) -> None:
+        self._snapshot = snapshot
+        self._gateway = gateway
+        self._in_flight = in_flight
+        self._clock = clock
+        self._max_body = max_body
+        self._pages = pages
+        self._mounts = mounts
+        self._on_done = on_done
+
+    async def __call__(self, request: Request, responder: Responder) -> None:
+        """Serve one request."""
+        path = request.path
+        page = self._pages.get(path)
+        if page is None:
+            for prefix, mounted in self._mounts:
+                if path == prefix or path.startswith(prefix + "/"):
+                    page = mounted
+                    break
+        if page is not None:
+            await page(request, responder)
+            return
+        await self._serve(request, responder)
+
+    async def _serve(self, request: Request, responder: Responder) -> None:
+        found = match(request.method, request.path)
+        dialect = reply.dialect_of_path(request.path)
+        if isinstance(found, Match):
+            dialect = model_lists.dialect_of(request.headers, request.query, found.route.dialect)
+        x = Exchange(
+            request_id=new_id(),
+            call=Call(
+                operation=found.route.operation if isinstance(found, Match) else Operation.GENERATE,
+                dialect=dialect,
+                scoped_provider=found.provider if isinstance(found, Match) else None,
+                path_model=found.model if isinstance(found, Match) else None,
+                query=request.query,
+                headers=request.headers,
+            ),
+            client=responder,
+            snapshot=self._snapshot(),
+            started_at=self._clock.monotonic(),
+            started_us=self._clock.now_us(),
+            method=request.method,
+            path=request.path,
+            peer=request.peer,
+        )
+        try:
+            if not isinstance(found, Match):
+                raise Refused(_not_routed(request, found))
+            await self._admitted(x, request, responder)
+        except Refused as refusal:
+            self._refuse(x, refusal.failure)
+        except Interrupted:
+            if x.cause is Cause.CUT and not responder.started:
+                self._refuse(x, CUT)
+            elif x.cause is Cause.CLIENT_GONE:
+                _client_left(x)
+        except ClientGone:
+            _client_left(x)
+        finally:
+            self._in_flight.leave(x)
+            self._on_done(x)
+
+    async def _admitted(self, x: Exchange, request: Request, responder: Responder) -> None:
+        if b"upgrade" in {name for name, _ in request.headers}:
+            raise Refused(
+                Failure(
+                    Kind.UPGRADE_REQUIRED,
+                    "protocol upgrades are not served on this path; send a plain HTTP request",
+                    headers=((b"upgrade", b"HTTP/1.1"),),
+                )
+            )
+        x.principal = identify(x.snapshot, request.headers, request.query, x.started_us)
+        if x.call.operation in {Operation.LIST_MODELS, Operation.GET_MODEL}:
+            self._models(x)
+            return
+        self._in_flight.enter(x)
+        responder.on_gone(x.client_left)
+        with x.interruptible():
+            raw = await request.body(self._max_body)
+        x.body = bodies.decode(raw, request.header(b"content-encoding"), self._max_body)
+        await self._gateway.run(x)
+
+    def _models(self, x: Exchange) -> None:
+        principal = x.principal
+        assert principal is not None
+        provider = x.call.scoped_provider
+        if provider is not None and provider not in x.snapshot.providers:
+            raise Refused(Failure(Kind.NOT_FOUND, f"there is no provider named {provider!r}"))
+        entries = model_lists.visible(x.snapshot, principal, provider)
+        if x.call.operation is Operation.LIST_MODELS:
+            content = render_list(entries, x.call.dialect)
+        else:
+            asked = x.call.path_model or ""
+            x.model_asked = asked
+            entry = next((entry for entry in entries if entry.id == asked), None)
+            if entry is None:
+                if not isinstance(may_call(principal, asked, provider=provider), Allowed):
+                    raise Refused(Failure(Kind.FORBIDDEN, "forbidden: model", param="model"))
+                raise Refused(Failure(Kind.MODEL_NOT_FOUND, f"there is no model named {asked!r}", param="model"))
+            content = render_one(entry, x.call.dialect)
+        x.outcome = "complete"
+        x.answered_status = 200
+        x.client.send(200, [_JSON, *request_ids(x)], msgspec.json.encode(content))
+
+    def _refuse(self, x: Exchange, failure: Failure) -> None:
+        """Answer with an error; a head that is already out leaves only the connection to drop."""
+        if x.client.started:
+            x.client.abort()
+            return
+        status, headers, content = reply.render(failure, x.call.dialect, x.request_id)
+        x.answered_status = status
+        x.failure = failure
+        x.client.send(status, [*headers, *request_ids(x), *_attempts(x)], content)
+
+
+def request_ids(x: Exchange) -> list[Header]:
+    """The ids on every answer: the OpenAI SDKs read the first name, Anthropic's the second."""
+    ours = x.request_id.encode("ascii")
+    headers: list[Header] = [(b"x-request-id", ours), (b"request-id", ours)]
+    if x.client_request_id is not None:
+        headers.append((b"x-client-request-id", x.client_request_id.encode("latin-1", "replace")))
+    return headers
+
+
+def _attempts(x: Exchange) -> list[Header]:
+    return [(b"x-gproxy-attempts", str(x.attempts).encode("ascii"))] if x.attempts else []
+
+
+def _client_left(x: Exchange) -> None:
+    x.answered_status = x.answered_status or 499  # nginx's number for it; only logs see it
+    x.outcome = "cancelled"
+
+
+def _not_routed(request: Request, found: WrongMethod | None) -> Failure:
+    if found is not None:
+        return Failure(
+            Kind.METHOD_NOT_ALLOWED,
+            f"{request.method} is not allowed on {request.path}: use {found.allow}",
+            headers=((b"allow", found.allow.encode("ascii")),),
+        )
+    return Failure(Kind.NOT_FOUND, f"there is nothing at {request.method} {request.path}")
+
+
+def dialect_shape(path: str | None) -> Dialect:
+    """The dialect in which a request that cannot even be parsed is refused."""
+    return reply.dialect_of_path(path)

@@ -1,0 +1,45 @@
+"""The only place that turns a `Failure` into a status and a body, in the caller's own dialect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from gproxy.canonical.operation import Dialect
+from gproxy.errors import Failure, Kind
+from gproxy.protocols.anthropic_messages import errors as anthropic_errors
+from gproxy.protocols.gemini import errors as gemini_errors
+from gproxy.protocols.openai_chat import errors as openai_errors
+from gproxy.wire.http import Header
+
+# A caller that retries these only repeats the refusal; the official SDKs obey this header.
+_NO_RETRY: Final = frozenset(
+    {Kind.INVALID_API_KEY, Kind.QUOTA_EXCEEDED, Kind.FORBIDDEN, Kind.INVALID_REQUEST, Kind.UNSUPPORTED}
+)
+
+_BODY: Final[Mapping[Dialect, Callable[[Failure, str], bytes]]] = {
+    Dialect.ANTHROPIC_MESSAGES: anthropic_errors.render,
+    Dialect.GEMINI: gemini_errors.render,
+}
+
+
+def dialect_of_path(path: str | None) -> Dialect:
+    """The dialect a caller of this path most likely speaks; for refusals that come before routing."""
+    if path is not None:
+        if "/messages" in path:
+            return Dialect.ANTHROPIC_MESSAGES
+        if "/v1beta" in path or path.startswith("/models/"):
+            return Dialect.GEMINI
+    return Dialect.OPENAI_CHAT
+
+
+def render(failure: Failure, dialect: Dialect, request_id: str) -> tuple[int, list[Header], bytes]:
+    """Status, headers and body of a refusal."""
+    body = _BODY.get(dialect, openai_errors.render)(failure, request_id)
+    headers: list[Header] = [(b"content-type", b"application/json"), *failure.headers]
+    if failure.kind in _NO_RETRY:
+        headers.append((b"x-should-retry", b"false"))
+    if failure.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, math.ceil(failure.retry_after))).encode("ascii")))
+    return failure.status, headers, body

@@ -1,0 +1,93 @@
+"""The public API on one page: method and path → what is asked, in which dialect, of which provider.
+
+Paths are matched raw, as they stand on the request line: an encoded slash or dot never becomes a separator, so
+what is authorised is what is routed. A path that starts with a version segment is aggregated; otherwise its
+first segment names a provider and the rest is matched the same way (scoped).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from gproxy.canonical.operation import Dialect, Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a path means. `dialect` None: it follows from the caller's headers (model lists)."""
+
+    operation: Operation
+    dialect: Dialect | None
+    takes_model: bool = False
+    """The rest of the path is a model id, slashes included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A route found, with what the path itself says."""
+
+    route: Route
+    provider: str | None
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WrongMethod:
+    """The path exists, the method does not; `allow` is the value of the `Allow` header."""
+
+    allow: str
+
+
+ROUTES: Final[dict[str, dict[str, Route]]] = {
+    "/v1/chat/completions": {"POST": Route(Operation.GENERATE, Dialect.OPENAI_CHAT)},
+    "/v1/models": {"GET": Route(Operation.LIST_MODELS, None)},
+    "/v1beta/models": {"GET": Route(Operation.LIST_MODELS, Dialect.GEMINI)},
+}
+"""Exact paths, as written after the provider segment, if there is one."""
+
+PREFIXES: Final[tuple[tuple[str, dict[str, Route]], ...]] = (
+    ("/v1/models/", {"GET": Route(Operation.GET_MODEL, None, takes_model=True)}),
+    ("/v1beta/models/", {"GET": Route(Operation.GET_MODEL, Dialect.GEMINI, takes_model=True)}),
+)
+"""Paths whose rest is a model id."""
+
+RESERVED: Final = frozenset(
+    {"v1", "v1beta", "models", "admin", "user", "login", "logout", "console", "docs", "openapi.json", "metrics"}
+    | {"livez", "readyz", "healthz", "api", "_vendor"}
+)
+"""First segments that are never provider names."""
+
+
+def match(method: str, path: str) -> Match | WrongMethod | None:
+    """Find the route of a request line. None: there is no such path."""
+    found = _lookup(method, path)
+    if found is not None:
+        return found if isinstance(found, WrongMethod) else Match(found[0], None, found[1])
+    slash = path.find("/", 1)
+    if slash < 2:
+        return None
+    provider = path[1:slash]
+    if provider in RESERVED:
+        return None
+    found = _lookup(method, path[slash:])
+    if found is None or isinstance(found, WrongMethod):
+        return found
+    return Match(found[0], unquote(provider), found[1])
+
+
+def _lookup(method: str, path: str) -> tuple[Route, str | None] | WrongMethod | None:
+    methods = ROUTES.get(path)
+    model = None
+    if methods is None:
+        for prefix, under in PREFIXES:
+            if len(path) > len(prefix) and path.startswith(prefix):
+                methods, model = under, unquote(path[len(prefix) :])
+                break
+        else:
+            return None
+    route = methods.get("GET" if method == "HEAD" else method)
+    if route is None:
+        return WrongMethod(", ".join(sorted(methods)))
+    return route, model

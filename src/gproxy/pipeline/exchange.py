@@ -1,0 +1,183 @@
+"""The record that travels through the phases of one request: facts, the attempts so far, timings, the outcome.
+
+It is the one mutable thing on the path. It also carries the interrupt: the client left, or the lifecycle cuts
+what is left at the drain deadline. An interrupt ends whatever the request is waiting for at once, and is
+remembered, so that the phases can tell it from a cancellation that nobody announced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from gproxy.access.principal import Principal
+from gproxy.canonical.operation import Dialect, Operation
+from gproxy.snapshot import Snapshot
+from gproxy.wire.http import Header
+
+
+class Client(Protocol):
+    """The caller's side of the connection, as the pipeline needs it (`server.exchange.Responder` keeps it)."""
+
+    started: bool
+    gone: bool
+
+    def send(self, status: int, headers: Sequence[Header], body: bytes) -> None:
+        """A whole answer in one write."""
+        ...
+
+    def start(self, status: int, headers: Sequence[Header], length: int | None = None) -> None:
+        """The head of an answer that is written piece by piece."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """A piece of the body."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough; at once while it keeps up."""
+        ...
+
+    def end(self) -> None:
+        """The proper end of the answer."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the connection, so that a cut answer cannot look complete."""
+        ...
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Call back once when the client has left."""
+        ...
+
+
+class Cause(StrEnum):
+    """Why a request was interrupted from outside."""
+
+    CLIENT_GONE = "client_gone"
+    CUT = "cut"
+
+
+class Interrupted(Exception):  # noqa: N818 - an event, told apart by `Exchange.cause`
+    """Raised in the request's own task when it was interrupted while it waited."""
+
+
+@dataclass(slots=True)
+class Call:
+    """What the route table and the request line say; known before the body is read."""
+
+    operation: Operation
+    dialect: Dialect
+    scoped_provider: str | None
+    path_model: str | None
+    """The model named by the path (Gemini), percent-decoded."""
+    query: str
+    headers: Sequence[Header]
+
+
+class Exchange:
+    """One request from its arrival to its last byte."""
+
+    __slots__ = (
+        "_task",
+        "answered_status",
+        "attempts",
+        "body",
+        "call",
+        "cause",
+        "client",
+        "client_request_id",
+        "cost_nano_usd",
+        "credential_id",
+        "first_byte_at",
+        "method",
+        "model_asked",
+        "model_served",
+        "outcome",
+        "path",
+        "peer",
+        "principal",
+        "provider_name",
+        "request_id",
+        "snapshot",
+        "started_at",
+        "started_us",
+        "stream",
+        "tokens_in",
+        "tokens_out",
+        "upstream_status",
+    )
+
+    def __init__(
+        self,
+        *,
+        request_id: str,
+        call: Call,
+        client: Client,
+        snapshot: Snapshot,
+        started_at: float,
+        started_us: int,
+        method: str,
+        path: str,
+        peer: str | None,
+    ) -> None:
+        self.request_id = request_id
+        self.client_request_id: str | None = None
+        self.call = call
+        self.client = client
+        self.snapshot = snapshot
+        self.started_at = started_at
+        self.started_us = started_us
+        self.method = method
+        self.path = path
+        self.peer = peer
+        self.body = b""
+        self.principal: Principal | None = None
+        self.model_asked = ""
+        self.model_served: str | None = None
+        self.stream = False
+        self.attempts = 0
+        self.provider_name: str | None = None
+        self.credential_id: str | None = None
+        self.upstream_status: int | None = None
+        self.answered_status = 0
+        self.first_byte_at: float | None = None
+        self.tokens_in = 0
+        self.tokens_out = 0
+        self.cost_nano_usd = 0
+        self.outcome = "refused"
+        self.cause: Cause | None = None
+        self._task: asyncio.Task[object] | None = None
+
+    def interrupt(self, cause: Cause) -> None:
+        """End what the request waits for. The first cause is kept; a request that is past waiting is not disturbed.
+
+        When the request's own write finds the client gone, its task is running, not waiting: then only the cause
+        is noted, because a cancellation would strike at some later, unrelated wait.
+        """
+        if self.cause is None:
+            self.cause = cause
+            if self._task is not None and asyncio.current_task() is not self._task:
+                self._task.cancel()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A stretch in which `interrupt` takes effect, as `Interrupted`; outside of it nothing is torn apart."""
+        if self.cause is not None:
+            raise Interrupted
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self.cause is None:
+                raise
+            task.uncancel()
+            raise Interrupted from None
+        finally:
+            self._task = None

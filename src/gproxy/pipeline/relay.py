@@ -1,0 +1,171 @@
+"""From the vendor's answer to the client: whole, or piece by piece with backpressure.
+
+The one rule of the money: an attempt is settled before the last bytes of its answer leave for the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gproxy.clock import Clock
+from gproxy.errors import Failure, Kind, Refused, UpstreamFault
+from gproxy.ledger.record import Outcome
+from gproxy.pipeline.exchange import Cause, Exchange, Interrupted
+from gproxy.pipeline.ports import JournalPort, UpstreamReply
+from gproxy.pipeline.pulse import Flow, Pulse
+from gproxy.pipeline.settle import Attempt, close
+from gproxy.translate.translator import Translator
+from gproxy.wire.http import Header
+
+ANSWER_LIMIT: Final = 256 * 1024 * 1024
+"""Largest buffered answer, in bytes: images and audio come this way; beyond it the vendor is broken."""
+
+_TAIL: Final = 2.0
+"""Seconds an upstream may keep the connection open after its stream's own end before it is dropped."""
+
+FINISH_LIMIT: Final = 60.0
+"""Seconds for which an answer whose client has left is read on to its usage, under the `finish` policy."""
+
+CUT: Final = Failure(
+    Kind.DRAINING, "the gateway is shutting down and this answer could not finish in time; send the request again"
+)
+
+
+class Relay:
+    """Pumps answers. One instance serves all requests; it holds no request's state."""
+
+    def __init__(self, *, journal: JournalPort, pulse: Pulse, clock: Clock) -> None:
+        self._journal = journal
+        self._pulse = pulse
+        self._clock = clock
+
+    def settle(self, x: Exchange, attempt: Attempt, outcome: Outcome, status: int, reading: Translator | None) -> None:
+        """Close the attempt's record; the first settlement of an attempt counts."""
+        close(
+            x,
+            attempt,
+            self._journal,
+            outcome=outcome,
+            status=status,
+            reading=reading,
+            now=self._clock.monotonic(),
+            now_us=self._clock.now_us(),
+        )
+
+    async def buffered(
+        self,
+        x: Exchange,
+        attempt: Attempt,
+        reply: UpstreamReply,
+        translator: Translator,
+        headers: Sequence[Header],
+        receipt: Callable[[Exchange], list[Header]],
+    ) -> None:
+        """Read the whole answer, settle, send. Raises `UpstreamFault` when it does not arrive whole."""
+        try:
+            with x.interruptible():
+                body = await reply.read(ANSWER_LIMIT)
+        except Interrupted:
+            reply.abort()
+            self.settle(x, attempt, _outcome_of(x), reply.status, translator)
+            raise
+        attempt.first_byte_at = attempt.first_byte_at or self._clock.monotonic()
+        out = translator.answer(body)
+        self.settle(x, attempt, Outcome.COMPLETE, reply.status, translator)
+        x.answered_status = reply.status
+        if not x.client.gone:
+            x.client.send(reply.status, [*headers, *receipt(x)], out)
+
+    async def stream(
+        self,
+        x: Exchange,
+        attempt: Attempt,
+        reply: UpstreamReply,
+        translator: Translator,
+        headers: Sequence[Header],
+    ) -> None:
+        """Pump a stream to its end. Whatever happens, the client's stream ends legally and the attempt is settled."""
+        client = x.client
+        flow = Flow(x, attempt, translator, client, self._clock.monotonic())
+        x.answered_status = reply.status
+        client.start(reply.status, headers)
+        self._pulse.add(flow)
+        try:
+            with x.interruptible():
+                await self._pump(x, attempt, reply, translator, flow)
+        except UpstreamFault as fault:
+            reply.abort()
+            self.settle(x, attempt, Outcome.INTERRUPTED, reply.status, translator)
+            kind = Kind.UPSTREAM_TIMEOUT if fault.timeout else Kind.UPSTREAM_ERROR
+            self._say_goodbye(x, translator, Failure(kind, f"the provider's stream broke off: {fault.reason}"))
+        except Refused as refusal:
+            reply.abort()
+            self.settle(x, attempt, Outcome.INTERRUPTED, reply.status, translator)
+            self._say_goodbye(x, translator, refusal.failure)
+        except Interrupted:
+            reply.abort()
+            self.settle(x, attempt, _outcome_of(x), reply.status, translator)
+            if x.cause is Cause.CUT:
+                self._say_goodbye(x, translator, CUT)
+            raise
+        finally:
+            self._pulse.discard(flow)
+
+    async def _pump(
+        self, x: Exchange, attempt: Attempt, reply: UpstreamReply, translator: Translator, flow: Flow
+    ) -> None:
+        client, clock = x.client, self._clock
+        left_at: float | None = None
+        while True:
+            if translator.finished:
+                # The dialect's own end has been relayed. A vendor that now keeps the connection open must not
+                # keep the client: it gets a moment for its framing's end and is dropped otherwise.
+                try:
+                    async with asyncio.timeout(_TAIL):
+                        chunk = await reply.next()
+                except (TimeoutError, UpstreamFault):
+                    reply.abort()
+                    break
+            else:
+                chunk = await reply.next()
+            if not chunk:
+                break
+            now = clock.monotonic()
+            flow.last_at = now
+            if attempt.first_byte_at is None:
+                attempt.first_byte_at = x.first_byte_at = now
+            out = translator.feed(chunk)
+            if translator.finished:
+                self.settle(x, attempt, Outcome.COMPLETE, reply.status, translator)
+            if client.gone:
+                left_at = left_at or now
+                if x.cause is Cause.CLIENT_GONE or now - left_at > FINISH_LIMIT:
+                    x.cause = Cause.CLIENT_GONE
+                    raise Interrupted
+            elif out:
+                client.write(out)
+                await client.drain()
+        tail = translator.end()
+        if translator.finished:
+            self.settle(x, attempt, Outcome.COMPLETE, reply.status, translator)
+        else:
+            # The framing ended, the dialect did not: a client must not take this for the whole answer.
+            self.settle(x, attempt, Outcome.INTERRUPTED, reply.status, translator)
+            tail += translator.cut(Failure(Kind.UPSTREAM_ERROR, "the provider ended its stream before its answer"))
+        if not client.gone:
+            if tail:
+                client.write(tail)
+            client.end()
+
+    @staticmethod
+    def _say_goodbye(x: Exchange, translator: Translator, failure: Failure) -> None:
+        if x.client.gone:
+            return
+        x.client.write(translator.cut(failure))
+        x.client.end()
+
+
+def _outcome_of(x: Exchange) -> Outcome:
+    return Outcome.CANCELLED if x.cause is Cause.CLIENT_GONE else Outcome.INTERRUPTED

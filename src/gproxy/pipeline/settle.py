@@ -1,0 +1,165 @@
+"""The end of an attempt: what was used, what it cost, one `Closed` record in the journal.
+
+Settling is synchronous and cannot be cancelled half-way: a price, one append, nothing awaited. It happens
+before the last bytes of an answer leave for the client, so that no answer is ever acknowledged unrecorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gproxy.canonical.usage import Source, Usage
+from gproxy.ledger.pricing import RateCard
+from gproxy.ledger.record import Closed, Opened, Outcome, Progress
+from gproxy.pipeline.exchange import Exchange
+from gproxy.pipeline.ports import JournalPort
+
+
+class Reading(Protocol):
+    """What a translator has read of the answer so far."""
+
+    @property
+    def usage(self) -> Usage:
+        """The vendor's figures, as far as they came."""
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """The model that the vendor says it served."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer reached its dialect's own end."""
+        ...
+
+    @property
+    def produced(self) -> int:
+        """An estimate, in tokens, of the output seen so far."""
+        ...
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt while it runs. `closed` guards the promise of exactly one close record."""
+
+    opened: Opened
+    card: RateCard | None
+    started_at: float
+    first_byte_at: float | None = None
+    closed: bool = False
+    seen: int = -1
+    """What the last progress record was written for; see `progress_of`."""
+
+
+def figures(reading: Reading | None, opened: Opened, *, complete: bool) -> tuple[Usage, Source]:
+    """The usage to bill and where it came from.
+
+    The vendor's figures win. Without any, an answer that was being produced is estimated: the input from the
+    request's size, the output from what was seen of it, so that an answer cut short is never free.
+    """
+    if reading is None:
+        return Usage(), Source.REPORTED
+    usage = reading.usage
+    if usage.known and (complete or reading.finished):
+        return usage, Source.REPORTED
+    if usage.known:
+        produced = reading.produced
+        if (usage.output or 0) >= produced:
+            return usage, Source.PARTIAL
+        return (
+            Usage(
+                input=usage.input if usage.input is not None else opened.estimated_input,
+                output=produced,
+                cache_read=usage.cache_read,
+                cache_write_5m=usage.cache_write_5m,
+                cache_write_1h=usage.cache_write_1h,
+                reasoning=usage.reasoning,
+                audio_input=usage.audio_input,
+                audio_output=usage.audio_output,
+            ),
+            Source.PARTIAL,
+        )
+    return Usage(input=opened.estimated_input, output=reading.produced), Source.ESTIMATED
+
+
+def close(
+    x: Exchange,
+    attempt: Attempt,
+    journal: JournalPort,
+    *,
+    outcome: Outcome,
+    status: int,
+    reading: Reading | None,
+    now: float,
+    now_us: int,
+) -> None:
+    """Append the one close record of this attempt; a second call does nothing."""
+    if attempt.closed:
+        return
+    attempt.closed = True
+    opened = attempt.opened
+    usage, source = figures(reading, opened, complete=outcome is Outcome.COMPLETE)
+    cost = attempt.card.cost(usage, opened.service_tier) if attempt.card is not None and reading is not None else 0
+    served = (reading.model if reading is not None else None) or opened.model_upstream
+    audio = (
+        None
+        if usage.audio_input is None and usage.audio_output is None
+        else (usage.audio_input or 0) + (usage.audio_output or 0)
+    )
+    journal.close(
+        Closed(
+            attempt_id=opened.attempt_id,
+            at=now_us,
+            model_served=served,
+            input_tokens=usage.input,
+            output_tokens=usage.output,
+            cache_read_tokens=usage.cache_read,
+            cache_write_5m_tokens=usage.cache_write_5m,
+            cache_write_1h_tokens=usage.cache_write_1h,
+            reasoning_tokens=usage.reasoning,
+            audio_tokens=audio,
+            cost_nano_usd=cost,
+            source=source,
+            outcome=outcome,
+            status=status,
+            first_byte_ms=_ms(attempt.first_byte_at, attempt.started_at),
+            total_ms=int((now - attempt.started_at) * 1000),
+        )
+    )
+    x.model_served = served
+    x.tokens_in += (usage.total - (usage.output or 0)) if reading is not None else 0
+    x.tokens_out += usage.output or 0
+    x.cost_nano_usd += cost
+    x.outcome = outcome.value
+
+
+def progress_of(attempt: Attempt, reading: Reading, now_us: int) -> Progress | None:
+    """A progress record when something new was seen since the last one."""
+    produced = reading.produced
+    usage = reading.usage
+    mark = produced + usage.total
+    if attempt.closed or mark == attempt.seen:
+        return None
+    attempt.seen = mark
+    known, source = figures(reading, attempt.opened, complete=False)
+    return Progress(
+        attempt_id=attempt.opened.attempt_id,
+        at=now_us,
+        input_tokens=known.input,
+        output_tokens=known.output,
+        cache_read_tokens=known.cache_read,
+        cache_write_5m_tokens=known.cache_write_5m,
+        cache_write_1h_tokens=known.cache_write_1h,
+        reasoning_tokens=known.reasoning,
+        audio_input_tokens=known.audio_input,
+        audio_output_tokens=known.audio_output,
+        source=source,
+        first_byte_ms=_ms(attempt.first_byte_at, attempt.started_at),
+        model_served=reading.model,
+    )
+
+
+def _ms(at: float | None, since: float) -> int | None:
+    return None if at is None else int((at - since) * 1000)

@@ -1,0 +1,70 @@
+"""What a road between two dialects looks like to the pipeline: a machine per attempt, fed bytes, returning bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gproxy.canonical.usage import Usage
+from gproxy.errors import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The model's names on both sides of one attempt. `asked` is what the client sent, `upstream` what the vendor is asked for."""
+
+    asked: str
+    upstream: str
+
+    @property
+    def differ(self) -> bool:
+        """Whether the answer must be made to echo the client's name."""
+        return self.asked != self.upstream
+
+
+class Translator(Protocol):
+    """One attempt's road. Made fresh for each attempt; never reused."""
+
+    def request(self, body: bytes) -> bytes:
+        """The body to send upstream. Raises `Refused` when the body cannot be sent to this dialect."""
+        ...
+
+    def answer(self, body: bytes) -> bytes:
+        """A whole buffered answer, for the client."""
+        ...
+
+    def feed(self, chunk: bytes) -> bytes:
+        """A piece of an upstream stream; returns what may go to the client now, possibly nothing."""
+        ...
+
+    def end(self) -> bytes:
+        """The upstream stream ended properly: what is still held back."""
+        ...
+
+    def cut(self, failure: Failure) -> bytes:
+        """The stream cannot go on: the dialect's own error event and end, legal after what was sent so far."""
+        ...
+
+    def keep_alive(self) -> bytes:
+        """Bytes that keep the client's connection warm; b"" in the middle of an event."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """The vendor's figures so far."""
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """The model the vendor says it served."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer reached its dialect's own end."""
+        ...
+
+    @property
+    def produced(self) -> int:
+        """An estimate, in tokens, of the output seen so far."""
+        ...

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gproxy.access.limits import Claim, Counted, Exceeded, Window, Windows, claims_of
+from gproxy.access.permissions import compile_glob
+from gproxy.access.principal import RateLimit
+
+steps = st.lists(st.tuples(st.floats(0, 90, allow_nan=False), st.integers(1, 4)), min_size=1, max_size=120)
+
+
+@settings(max_examples=400, deadline=None)
+@given(steps, st.integers(1, 12))
+def test_no_window_of_that_length_ever_holds_more_than_the_limit(gaps: list[tuple[float, int]], limit: int) -> None:
+    windows, now = Windows(), 1000.0
+    admitted: list[tuple[float, int]] = []
+    for gap, cost in gaps:
+        now += gap
+        if isinstance(windows.count([Claim("row", "rpm", 60.0, limit, cost)], now), Counted):
+            admitted.append((now, cost))
+    for at, _ in admitted:
+        assert sum(cost for when, cost in admitted if at <= when < at + 60.0) <= limit
+
+
+@settings(max_examples=400, deadline=None)
+@given(steps, st.integers(1, 12))
+def test_it_is_conservative_by_at_most_one_slot(gaps: list[tuple[float, int]], limit: int) -> None:
+    windows, now = Windows(), 1000.0
+    admitted: list[tuple[float, int]] = []
+    for gap, cost in gaps:
+        now += gap
+        verdict = windows.count([Claim("row", "rpm", 60.0, limit, cost)], now)
+        in_window = sum(c for when, c in admitted if when > now - 61.0)
+        if isinstance(verdict, Counted):
+            admitted.append((now, cost))
+        else:
+            assert in_window + cost > limit
+
+
+@given(steps)
+def test_waiting_as_long_as_told_is_enough(gaps: list[tuple[float, int]]) -> None:
+    window, now = Window(60.0), 5.0
+    for gap, cost in gaps:
+        now += gap
+        wait = window.wait_for(cost, 6, now)
+        assert window.wait_for(cost, 6, now + wait + 1e-6) == 0.0
+        if wait == 0.0:
+            window.add(cost, now)
+
+
+def test_a_refusal_counts_nothing_anywhere() -> None:
+    windows = Windows()
+    wide, narrow = Claim("a", "rpm", 60.0, 100, 1), Claim("b", "rpm", 60.0, 1, 1)
+    assert isinstance(windows.count([wide, narrow], 0.0), Counted)
+    refused = windows.count([wide, narrow], 1.0)
+    assert isinstance(refused, Exceeded)
+    assert refused.claim is narrow
+    assert {standing.claim.row_id: standing.remaining for standing in refused.standings} == {"a": 99, "b": 0}
+
+
+def test_reserved_tokens_are_corrected_to_what_was_used() -> None:
+    windows = Windows()
+    claim = Claim("a", "total_tokens", 600.0, 1000, 900)
+    counted = windows.count([claim], 0.0)
+    assert isinstance(counted, Counted)
+    assert isinstance(windows.count([claim], 1.0), Exceeded)
+    windows.correct(counted, 50)
+    assert isinstance(windows.count([claim], 1.0), Counted)
+
+
+def test_a_correction_after_the_window_has_passed_changes_nothing() -> None:
+    windows = Windows()
+    claim = Claim("a", "total_tokens", 60.0, 10, 10)
+    counted = windows.count([claim], 0.0)
+    assert isinstance(counted, Counted)
+    assert windows.sweep(1000.0) == 1
+    windows.correct(counted, 3)
+    assert isinstance(windows.count([claim], 1000.0), Counted)
+
+
+def test_every_matching_row_is_claimed_and_its_counter_is_its_own() -> None:
+    rows = [
+        RateLimit("1", "gpt-*", compile_glob("gpt-*"), rpm=5, rpd=9),
+        RateLimit("2", "*", compile_glob("*"), total_tokens=100, total_tokens_window=60),
+        RateLimit("3", "claude-*", compile_glob("claude-*"), rpm=1),
+    ]
+    found = claims_of(rows, "gpt-4.1", 40)
+    assert [(claim.row_id, claim.dimension, claim.limit, claim.cost) for claim in found] == [
+        ("1", "rpm", 5, 1),
+        ("1", "rpd", 9, 1),
+        ("2", "total_tokens", 100, 40),
+    ]
