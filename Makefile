@@ -1,0 +1,75 @@
+# Everything there is to run, thin: the work is done by the tools named here.
+# Needs make and Python >= 3.11; `dev/bootstrap` fetches the rest into .venv and .tools.
+#
+#   make serve ARGS="--port 9000"      arguments for gproxy        make test ARGS="-k journal"   … or pytest
+#   make serve EXTRAS="postgres"       optional drivers: postgres, mysql, redis
+#   make PYTHON=/path/to/python …      another interpreter
+
+ARGS ?=
+EXTRAS ?=
+PYTHON ?=
+export PYTHON
+
+BOOTSTRAP := dev/bootstrap
+EXTRA_FLAGS := $(foreach extra,$(EXTRAS),--extra $(extra))
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+SOURCES := src tests dev
+# Scripts that write a file of the repository from its source; --check only compares.
+GENERATORS := $(sort $(wildcard dev/build_*.py dev/gen_*.py))
+
+.PHONY: help install serve demo test test-fast test-process check soak bench format docs lock clean ready ready-dev
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+install: ready ## make .venv/bin/gproxy work
+
+serve: ready ## run the gateway
+	@.venv/bin/gproxy serve $(ARGS)
+
+demo: ready ## run the gateway with a simulated vendor, a user and a key
+	@.venv/bin/gproxy serve --demo $(ARGS)
+
+test: test-fast test-process ## every test, as CI runs them
+
+test-fast: ready-dev ## the tests that start no server process, in parallel
+	$(PYTEST) -n 2 -m "not process and not sdk and not soak" $(ARGS)
+
+test-process: ready-dev ## the tests that start real server processes, one after the other
+	$(PYTEST) -m "(process or sdk) and not soak" $(ARGS)
+
+check: ready-dev ## format, lint, types, floors, house rules, generated files
+	.venv/bin/ruff format --check $(SOURCES)
+	.venv/bin/ruff check $(SOURCES)
+	.venv/bin/lint-imports
+	.venv/bin/mypy
+	$(PY) dev/rules.py
+	$(PY) dev/docs.py --check
+	@for script in $(GENERATORS); do echo "$(PY) $$script --check"; $(PY) $$script --check || exit 1; done
+
+soak: ready-dev ## long runs under load
+	$(PYTEST) -m soak $(ARGS)
+
+bench: ready-dev ## measure what the budgets speak of: command and start-up times
+	$(PY) dev/bench.py $(ARGS)
+
+format: ready-dev ## format, and mend what the linter can mend
+	.venv/bin/ruff format $(SOURCES)
+	.venv/bin/ruff check --fix $(SOURCES)
+
+docs: ready-dev ## write the generated pages anew
+	$(PY) dev/docs.py
+
+lock: ## resolve the dependencies anew
+	@$(BOOTSTRAP) lock
+
+clean: ## remove what the build made; data and configuration stay
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+ready:
+	@$(BOOTSTRAP) run $(EXTRA_FLAGS)
+
+ready-dev:
+	@$(BOOTSTRAP) dev $(EXTRA_FLAGS)
