@@ -52,8 +52,9 @@ class Deadlines:
 
 @dataclass(slots=True)
 class UpstreamRequest:
-    """One request, ready to be written. Headers hold neither `host`, `content-length` nor hop-by-hop names:
-    the transport adds the first two.
+    """One request, ready to be written.
+
+    Headers hold neither `host`, `content-length` nor hop-by-hop names: the transport adds the first two.
     """
 
     method: bytes

@@ -1,0 +1,582 @@
+"""The one JSON door: read the few fields a gateway decides on, change one field without touching another byte.
+
+    bytes ──► peek()   what the checks need, in one pass, nothing else decoded
+    bytes ──► patch()  splice a value into the original text
+    bytes ──► loads() / dumps()  the whole value, only where a body is really translated or rewritten
+
+Every refusal is a `JsonProblem` whose text may be shown to the caller. Strictness follows RFC 8259: UTF-8
+without a byte order mark, no NaN or Infinity, no lone surrogate, nothing after the value. No field has a
+meaning here beyond its type; what a model name stands for is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_COUNT: Final = 2**53
+"""The largest count a field may ask for: beyond it JSON numbers stop being exact in most readers."""
+
+
+class JsonProblem(Exception):  # noqa: N818 - it is the caller's problem, told in `text`
+    """A body that cannot be used. `text` is public, `field` names the culprit when one is known."""
+
+    def __init__(self, text: str, field: str | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.field = field
+
+
+class Peek(msgspec.Struct, frozen=True):
+    """What a request body says about itself. None means absent or null; nothing is defaulted.
+
+    `max_tokens`, `max_completion_tokens` and `max_output_tokens` are kept apart because they are different
+    fields of different APIs; `output_cap` is the bound they give together. `max_output_tokens` and `n` are also
+    read from Gemini's `generationConfig` (`maxOutputTokens`, `candidateCount`).
+    """
+
+    model: str | None = None
+    stream: bool = False
+    include_usage: bool | None = None
+    """`stream_options.include_usage`."""
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+    n: int | None = None
+    """How many answers are asked for (`n`, `best_of` or `candidateCount`, whichever is greatest)."""
+    service_tier: str | None = None
+    messages: Raw | None = None
+    input: Raw | None = None
+    contents: Raw | None = None
+    prompt: Raw | None = None
+
+    @property
+    def output_cap(self) -> int | None:
+        """The greatest output limit the body states, in tokens per answer; None when it states none."""
+        caps = [c for c in (self.max_tokens, self.max_completion_tokens, self.max_output_tokens) if c is not None]
+        return max(caps) if caps else None
+
+
+# --- peek -----------------------------------------------------------------------------------------------------
+
+
+class _Field:
+    """A field that decisions rest on: its type is checked, and it may be given only once.
+
+    Given twice, the parser here and the vendor's could read different values: a permission would be checked on
+    one model and another served.
+    """
+
+    __slots__ = ("value",)
+    name: ClassVar[str]
+
+    def __init__(self, value: Any) -> None:
+        self.value = self.check(value)
+
+    def check(self, value: Any) -> Any:
+        raise NotImplementedError
+
+
+class _Text(_Field):
+    __slots__ = ()
+
+    def check(self, value: Any) -> str | None:
+        if value is None or (isinstance(value, str) and value):
+            return value
+        raise JsonProblem(f"`{self.name}` must be a non-empty string", self.name)
+
+
+class _Flag(_Field):
+    __slots__ = ()
+
+    def check(self, value: Any) -> bool | None:
+        if value is None or isinstance(value, bool):
+            return value
+        raise JsonProblem(f"`{self.name}` must be true or false", self.name)
+
+
+class _Count(_Field):
+    __slots__ = ()
+
+    def check(self, value: Any) -> int | None:
+        return _count(value, self.name)
+
+
+class _Object(_Field):
+    __slots__ = ()
+
+    def check(self, value: Any) -> dict[str, Any]:
+        if value is None:
+            return {}
+        if isinstance(value, dict):
+            return value
+        raise JsonProblem(f"`{self.name}` must be an object", self.name)
+
+
+def _count(value: Any, name: str) -> int | None:
+    if value is None:
+        return None
+    # 10.0 is the same JSON number as 10, and some languages have no other way to write it.
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise JsonProblem(f"`{name}` must be an integer", name)
+    if not 0 <= value <= MAX_COUNT:
+        raise JsonProblem(f"`{name}` must be between 0 and {MAX_COUNT}", name)
+    return value
+
+
+class _Model(_Text):
+    __slots__ = ()
+    name = "model"
+
+
+class _ServiceTier(_Text):
+    __slots__ = ()
+    name = "service_tier"
+
+
+class _Stream(_Flag):
+    __slots__ = ()
+    name = "stream"
+
+
+class _StreamOptions(_Object):
+    __slots__ = ()
+    name = "stream_options"
+
+
+class _MaxTokens(_Count):
+    __slots__ = ()
+    name = "max_tokens"
+
+
+class _MaxCompletionTokens(_Count):
+    __slots__ = ()
+    name = "max_completion_tokens"
+
+
+class _MaxOutputTokens(_Count):
+    __slots__ = ()
+    name = "max_output_tokens"
+
+
+class _N(_Count):
+    __slots__ = ()
+    name = "n"
+
+
+class _BestOf(_Count):
+    __slots__ = ()
+    name = "best_of"
+
+
+class _GenerationConfig(_Object):
+    __slots__ = ()
+    name = "generationConfig"
+
+
+class _Head(msgspec.Struct):
+    model: _Model | UnsetType = UNSET
+    stream: _Stream | UnsetType = UNSET
+    stream_options: _StreamOptions | UnsetType = UNSET
+    max_tokens: _MaxTokens | UnsetType = UNSET
+    max_completion_tokens: _MaxCompletionTokens | UnsetType = UNSET
+    max_output_tokens: _MaxOutputTokens | UnsetType = UNSET
+    n: _N | UnsetType = UNSET
+    best_of: _BestOf | UnsetType = UNSET
+    service_tier: _ServiceTier | UnsetType = UNSET
+    generationConfig: _GenerationConfig | UnsetType = UNSET  # noqa: N815 - the wire's own spelling
+    generation_config: _GenerationConfig | UnsetType = UNSET
+    messages: Raw | UnsetType = UNSET
+    input: Raw | UnsetType = UNSET
+    contents: Raw | UnsetType = UNSET
+    prompt: Raw | UnsetType = UNSET
+
+
+def peek(body: bytes) -> Peek:
+    """Read what decisions need from a request body; everything else is checked for syntax only.
+
+    Raises `JsonProblem` when the body is not a JSON object, when a field has the wrong type, or when a field
+    that decisions rest on is given twice.
+    """
+    seen: list[type[_Field]] = []
+
+    def once(kind: type[_Field], value: Any) -> _Field:
+        if kind in seen:
+            raise JsonProblem(f"`{kind.name}` is given twice", kind.name)
+        seen.append(kind)
+        return kind(value)
+
+    head = _guarded(msgspec.json.Decoder(_Head, dec_hook=once), body)
+    if head.messages is not UNSET and not _starts(head.messages, b"["):
+        raise JsonProblem("`messages` must be an array", "messages")
+    stream_options = _value(head.stream_options) or {}
+    config = _value(head.generationConfig) or _value(head.generation_config) or {}
+    max_output = _value(head.max_output_tokens)
+    answers = [c for c in (_value(head.n), _value(head.best_of)) if c is not None]
+    if config:
+        max_output = _of_config(config, "maxOutputTokens", "max_output_tokens", max_output)
+        candidates = _of_config(config, "candidateCount", "candidate_count", None)
+        if candidates is not None:
+            answers.append(candidates)
+    include_usage = stream_options.get("include_usage")
+    if include_usage is not None and not isinstance(include_usage, bool):
+        raise JsonProblem("`stream_options.include_usage` must be true or false", "stream_options.include_usage")
+    return Peek(
+        _value(head.model),
+        bool(_value(head.stream)),
+        include_usage,
+        _value(head.max_tokens),
+        _value(head.max_completion_tokens),
+        max_output,
+        max(answers) if answers else None,
+        _value(head.service_tier),
+        _raw(head.messages),
+        _raw(head.input),
+        _raw(head.contents),
+        _raw(head.prompt),
+    )
+
+
+def _value(field: _Field | UnsetType) -> Any:
+    return None if field is UNSET else field.value
+
+
+def _raw(field: Raw | UnsetType) -> Raw | None:
+    return field if isinstance(field, Raw) and not _starts(field, b"n") else None
+
+
+def _starts(raw: Raw, byte: bytes) -> bool:
+    return bytes(memoryview(raw)[:1]) == byte
+
+
+def _of_config(config: dict[str, Any], camel: str, snake: str, default: int | None) -> int | None:
+    # Google's JSON mapping accepts both spellings of every field (protobuf's "ProtoJSON" guide).
+    found = [_count(config[key], f"generationConfig.{camel}") for key in (camel, snake) if key in config]
+    known = [c for c in (*found, default) if c is not None]
+    return max(known) if known else None
+
+
+_PATH: Final = re.compile(r" - at `\$?\.?(.*)`$")
+_BYTE: Final = re.compile(r"\(byte (\d+)\)$")
+_BOMS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+
+
+def _guarded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """Decode, with every way of failing told as a `JsonProblem`."""
+    try:
+        # The decoder does not look inside strings it skips; a body that travels on must still be UTF-8.
+        if not body.isascii():
+            body.decode()
+        return decoder.decode(body)
+    except UnicodeDecodeError as error:
+        if body.startswith(_BOMS):
+            raise JsonProblem("the body must be UTF-8 without a byte order mark") from None
+        raise JsonProblem(f"the body is not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise JsonProblem("the body is nested too deeply") from None
+    except msgspec.ValidationError as error:
+        text = str(error)
+        if text.startswith("Expected `object`") and " - at " not in text:
+            raise JsonProblem("the body must be a JSON object") from None
+        at = _PATH.search(text)
+        field = at.group(1) if at and not at.group(1).startswith("[") else None
+        raise JsonProblem(f"a number in the body is out of range{f': `{field}`' if field else ''}", field) from None
+    except msgspec.DecodeError as error:
+        raise JsonProblem(_syntax(body, str(error))) from None
+
+
+def _syntax(body: bytes, text: str) -> str:
+    if not body.strip(b" \t\r\n"):
+        return "the body is empty; a JSON object is expected"
+    if body.startswith(_BOMS):
+        return "the body must be UTF-8 without a byte order mark"
+    if "truncated" in text:
+        half = ", or a \\u escape is half of a surrogate pair" if b"\\u" in body else ""
+        return f"the body is not JSON: it ends too early{half}"
+    at = _BYTE.search(text)
+    where = f" at byte {at.group(1)}" if at else ""
+    if "trailing characters" in text:
+        return f"the body is not JSON: something follows the value{where}"
+    if "surrogate" in text or "hex escape" in text:
+        return f"the body is not JSON: a \\u escape is half of a surrogate pair{where}"
+    return f"the body is not JSON: unexpected character{where}"
+
+
+# --- patch ----------------------------------------------------------------------------------------------------
+
+
+class Remove:
+    """The type of `REMOVE`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "REMOVE"
+
+
+REMOVE: Final = Remove()
+"""As an edit's value: take the field out."""
+
+Path: TypeAlias = str | tuple[str, ...]
+"""A top-level field, or the way down to a nested one through objects."""
+
+PathT = TypeVar("PathT", bound=Path)
+
+_KEY: Final = re.compile(rb'[ \t\r\n]*+("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
+_SEPARATOR: Final = re.compile(rb"[ \t\r\n]*+([,}])")
+_OPEN: Final = re.compile(rb"[ \t\r\n]*+\{[ \t\r\n]*+")
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_SCALAR: Final = re.compile(rb"[^ \t\r\n,}\]]++")
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{]|([\]}])', re.DOTALL)
+_PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]+')
+_SMALL: Final = 8 * 1024
+_LARGE: Final = 256 * 1024
+
+_members = msgspec.json.Decoder(dict[str, Raw])
+
+
+def patch(body: bytes, edits: Mapping[PathT, Any]) -> bytes:
+    """Replace, insert or remove fields of a JSON object, leaving every other byte as it was.
+
+    A value is written compactly; `REMOVE` takes the field out together with its comma. A new field goes to the
+    front. A nested path makes its parent when that is absent or null. A field given twice is changed in every
+    place, so that no reader sees the old value. Raises `JsonProblem` when the body, or a parent on the way
+    down, is not an object.
+    """
+    return _patch(body, _tree(edits), ())
+
+
+def _tree(edits: Mapping[PathT, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, value in edits.items():
+        *parents, leaf = (path,) if isinstance(path, str) else tuple(path)
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, _Nested())
+        node[leaf] = value
+    return tree
+
+
+class _Nested(dict[str, Any]):
+    """Edits inside a field, told apart from a dict that is the field's new value."""
+
+
+def _patch(body: bytes, tree: dict[str, Any], at: tuple[str, ...]) -> bytes:
+    left = {}
+    for key, new in tree.items():
+        done = _patch_one(body, key, new, at)
+        if done is None:
+            left[key] = new
+        else:
+            body = done
+    return _patch_any(body, left, at) if left else body
+
+
+def _patch_one(body: bytes, key: str, new: Any, at: tuple[str, ...]) -> bytes | None:
+    """The usual case: a field to add, or to replace where its name stands in the text exactly once.
+
+    If the object has the field, its name occurs once and no name can be hidden behind escapes, then that
+    occurrence is the field, whatever else the body holds. Nothing is built per field, so an object with a
+    million of them is no burden. None: the general way.
+    """
+    if new is REMOVE or at or not _PLAIN.fullmatch(key) or _SMALL < len(body) < _LARGE:
+        return None  # in between, three searches through the text cost more than the general way's one pass
+    raw = _guarded(_decoder_of(key), body).value
+    needle = dumps(key)
+    if raw is UNSET:
+        if _removes_only(new):
+            return body
+        inside = _OPEN.match(body).end()  # type: ignore[union-attr] # the decoder has shown it is an object
+        comma = b"" if body[inside : inside + 1] == b"}" else b","
+        return b"".join((body[:inside], needle, b":", _written(new, b"null", (key,)), comma, body[inside:]))
+    name_at = body.find(needle)
+    if name_at < 0 or body.find(needle, name_at + 1) >= 0 or body.find(rb"\u00") >= 0:
+        return None
+    found = _KEY.match(body, name_at)
+    if found is None:
+        return None
+    start = found.end()
+    end = start + len(memoryview(raw))
+    return b"".join((body[:start], _written(new, bytes(raw), (key,)), body[end:]))
+
+
+def _patch_any(body: bytes, tree: dict[str, Any], at: tuple[str, ...]) -> bytes:
+    members = _layout(body, at)
+    present = {key for key, *_ in members}
+    cuts: list[tuple[int, int, bytes]] = []  # from, to, new bytes
+    kept = [i for i, member in enumerate(members) if tree.get(member[0]) is not REMOVE]
+    last_kept = kept[-1] if kept else -1
+    tail_done = False
+    for i, (key, key_at, start, end) in enumerate(members):
+        if key not in tree:
+            continue
+        new = tree[key]
+        if new is not REMOVE:
+            cuts.append((start, end, _written(new, body[start:end], (*at, key))))
+        elif i < last_kept:
+            cuts.append((key_at, members[i + 1][1], b""))
+        elif not tail_done:
+            tail_done = True
+            cuts.append((members[last_kept][3] if kept else members[0][1], members[-1][3], b""))
+    added = b",".join(
+        dumps(key) + b":" + _written(new, b"null", (*at, key))
+        for key, new in tree.items()
+        if key not in present and not _removes_only(new)
+    )
+    if added:
+        inside = _OPEN.match(body).end()  # type: ignore[union-attr] # the layout has shown it is an object
+        cuts.insert(0, (inside, inside, added + b"," if kept else added))
+    return _spliced(body, cuts)
+
+
+def _spliced(body: bytes, cuts: list[tuple[int, int, bytes]]) -> bytes:
+    out: list[bytes] = []
+    done = 0
+    for start, end, new in cuts:
+        out += (body[done:start], new)
+        done = end
+    out.append(body[done:])
+    return b"".join(out)
+
+
+def _removes_only(new: Any) -> bool:
+    return new is REMOVE or (isinstance(new, _Nested) and all(_removes_only(v) for v in new.values()))
+
+
+def _written(new: Any, old: bytes, at: tuple[str, ...]) -> bytes:
+    if not isinstance(new, _Nested):
+        return dumps(new)
+    if old == b"null":
+        if _removes_only(new):
+            return old
+        old = b"{}"
+    return _patch(old, new, at)
+
+
+def _layout(body: bytes, at: tuple[str, ...] = ()) -> list[tuple[str, int, int, int]]:
+    """The members of the outermost object: (key, where the key starts, where the value starts, where it ends).
+
+    The decoder skips values at C speed and returns them as slices of the body, in order; with their lengths the
+    positions follow without scanning the values again. When a key is given twice the slices do not line up with
+    the text, which is noticed, and the text is scanned.
+    """
+    try:
+        slices = _guarded(_members, body)
+    except JsonProblem:
+        if at and body[:1] != b"{":
+            name = ".".join(at)
+            raise JsonProblem(f"`{name}` must be an object", name) from None
+        raise
+    opening = _OPEN.match(body)
+    assert opening is not None, "the decoder accepted it as an object"
+    position = opening.end()
+    members: list[tuple[str, int, int, int]] = []
+    for key, raw in slices.items():
+        found = _KEY.match(body, position)
+        if found is None or _key(found.group(1)) != key:
+            return _scan(body)
+        start = found.end()
+        end = start + len(memoryview(raw))
+        separator = _SEPARATOR.match(body, end)
+        if separator is None or not body.startswith(bytes(raw), start):
+            return _scan(body)
+        members.append((key, found.start(1), start, end))
+        position = separator.end()
+    if members and body[position - 1 : position] == b",":
+        return _scan(body)
+    return members
+
+
+def _scan(body: bytes) -> list[tuple[str, int, int, int]]:
+    """The same by reading every token; the body is known to be valid."""
+    members: list[tuple[str, int, int, int]] = []
+    position = _OPEN.match(body).end()  # type: ignore[union-attr] # as above
+    while found := _KEY.match(body, position):
+        start = found.end()
+        end = _value_end(body, start)
+        members.append((_key(found.group(1)), found.start(1), start, end))
+        separator = _SEPARATOR.match(body, end)
+        assert separator is not None, "the decoder accepted the body"
+        position = separator.end()
+        if separator.group(1) == b"}":
+            break
+    return members
+
+
+def _value_end(body: bytes, start: int) -> int:
+    first = body[start : start + 1]
+    if first in (b"{", b"["):
+        depth = 0
+        for token in _TOKEN.finditer(body, start):
+            if token.group(1):
+                depth -= 1
+                if depth == 0:
+                    return token.end()
+            elif token.group() in (b"{", b"["):
+                depth += 1
+    pattern = _STRING if first == b'"' else _SCALAR
+    return pattern.match(body, start).end()  # type: ignore[union-attr] # as above
+
+
+def _key(text: bytes) -> str:
+    return msgspec.json.decode(text, type=str) if b"\\" in text else text[1:-1].decode()
+
+
+@lru_cache(64)
+def _decoder_of(key: str) -> msgspec.json.Decoder[Any]:
+    only = msgspec.defstruct("Only", [("value", Raw | UnsetType, UNSET)], rename={"value": key})
+    return msgspec.json.Decoder(only)
+
+
+# --- whole values ---------------------------------------------------------------------------------------------
+
+_anything = msgspec.json.Decoder()
+
+
+def loads(body: bytes | Raw) -> Any:
+    """The whole value. Key order and integers of any size are kept; a key given twice has its last value.
+
+    Raises `JsonProblem`.
+    """
+    return _guarded(_anything, bytes(body) if isinstance(body, Raw) else body)
+
+
+def dumps(value: Any) -> bytes:
+    """Compact UTF-8 JSON, keys in the order of the dict. Half a surrogate pair becomes U+FFFD."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_whole_characters(value))
+    except OverflowError:
+        return _encode_big(value)
+
+
+def _whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        # Halves that found each other are joined, lone ones replaced.
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, dict):
+        return {_whole_characters(k): _whole_characters(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole_characters(v) for v in value]
+    return value
+
+
+def _encode_big(value: Any) -> bytes:
+    """For integers beyond 64 bits, which the fast encoder refuses."""
+    if isinstance(value, dict):
+        return b"{" + b",".join(dumps(k) + b":" + dumps(v) for k, v in value.items()) + b"}"
+    if isinstance(value, list | tuple):
+        return b"[" + b",".join(dumps(v) for v in value) + b"]"
+    if isinstance(value, int):
+        return str(value).encode()
+    raise TypeError(f"not JSON: {type(value).__name__}")
