@@ -15,8 +15,10 @@ _QUERY_LIMIT: Final = 64
 
 
 def presented_key(headers: Iterable[Header], query: str) -> Secret | None:
-    """The key a request carries: `Authorization: Bearer`, then `x-api-key`, then `x-goog-api-key`, then `?key=`;
-    the first one that is not empty wins.
+    """The key a request carries, or None.
+
+    `Authorization: Bearer`, then `x-api-key`, then `x-goog-api-key`, then `?key=`; the first one that is not
+    empty wins.
     """
     bearer = api_key = goog = b""
     for name, value in headers:

@@ -44,11 +44,8 @@ class Health:
             | ({"detail": ping.detail} if ping.detail else {})
             for ping in pings
         }
-        if not ready:
-            status = "unready"
-        else:
-            status = "amber" if any(ping.amber for ping in pings) else "ok"
-        return ready, {"status": status, "state": state, "checks": checks}
+        colour = "amber" if any(ping.amber for ping in pings) else "ok"
+        return ready, {"status": colour if ready else "unready", "state": state, "checks": checks}
 
     def answer(self, path: str) -> tuple[int, tuple[Header, ...], bytes]:
         """The whole reply to one of the three paths."""

@@ -110,10 +110,11 @@ class Log:
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
                 pieces.append(self._render(Level.WARNING, "log lines dropped", {"count": dropped}))
-            data = memoryview(b"".join(pieces))
+            data = b"".join(pieces)
+            at = 0
             try:
-                while data:
-                    data = data[write(self._fd, data[:65536]) :]
+                while at < len(data):
+                    at += write(self._fd, data[at : at + 65_536])
             except OSError:  # the pipe is closed: there is nobody left to tell
                 self._lines.clear()
             if self._closing and not self._lines:

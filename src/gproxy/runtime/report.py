@@ -44,11 +44,11 @@ class DrainReport:
 
     def summary(self) -> str:
         """The lines an operator sees at the terminal."""
+        requests = f"{self.in_flight_at_start} in flight, {self.finished} finished, {self.cut} cut"
+        rows = f"{self.rows_flushed} flushed, {self.rows_left} left in the journal"
         lines = [
-            f"gproxy stopped after {self.total_ms / 1000:.2f} s ({self.signal}): "
-            f"{self.in_flight_at_start} in flight, {self.finished} finished, {self.cut} cut",
-            f"  usage rows: {self.rows_flushed} flushed, {self.rows_left} left in the journal; "
-            f"credential states flushed: {self.health_states_flushed}",
+            f"gproxy stopped after {self.total_ms / 1000:.2f} s ({self.signal}): {requests}",
+            f"  usage rows: {rows}; credential states flushed: {self.health_states_flushed}",
         ]
         if self.late_workers:
             lines.append(f"  late workers: {', '.join(self.late_workers)} (the journal holds what they held)")

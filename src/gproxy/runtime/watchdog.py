@@ -47,8 +47,7 @@ def arm(seconds: float, out: TextIO | None = None) -> None:
     try:
         faulthandler.dump_traceback_later(seconds, exit=not own_end, file=target)
     except (ValueError, OSError):  # stderr is closed or no real file: the end still comes, without the stacks
-        if not own_end:
-            faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+        return
 
 
 def _exit_timer(seconds: float) -> bool:
