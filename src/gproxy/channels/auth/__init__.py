@@ -1,1 +1,1 @@
-"""How a request is signed for a vendor, one file per way."""
+"""How requests are signed, one file per way."""
