@@ -22,6 +22,7 @@ REVEALERS: Final = (
     "src/gproxy/secret.py",
     "src/gproxy/access/keys.py",  # the digest under which a key is looked up
     "src/gproxy/channels/auth/",
+    "src/gproxy/cli/database.py",
     "src/gproxy/config/values.py",  # a DSN is shown with its password taken out
     "src/gproxy/config/settings.py",
     "src/gproxy/storage/",  # the sealed column, the DSN handed to the driver

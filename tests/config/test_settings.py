@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 
 from gproxy.config.settings import Setting, Settings, all_settings
+from gproxy.ledger.journal import MAX_BYTES
+from gproxy.server.limits import ListenerConfig
+from gproxy.storage.dsn import parse_dsn
+from gproxy.transport.config import TransportConfig
 
 # Contract section 2: what operators were promised, by name. A change here is a change of the public face.
 PROMISED = {
@@ -79,3 +83,24 @@ def test_what_says_where_the_database_is_cannot_be_stored_in_it() -> None:
 
 def test_the_database_is_in_the_data_folder_unless_told_otherwise(tmp_path: Path) -> None:
     assert Settings(data_dir=tmp_path).database.reveal() == f"sqlite:///{tmp_path}/gproxy.db"
+
+
+@pytest.mark.parametrize("folder", ["data", "/srv/data", "odd?name", "100%25"])
+def test_the_default_database_reads_back_as_the_path_it_was_made_from(folder: str) -> None:
+    dsn = parse_dsn(Settings(data_dir=Path(folder)).database.reveal())
+    assert dsn.path == Path(folder) / "gproxy.db"
+
+
+def test_the_tuning_settings_begin_where_the_rooms_they_tune_begin() -> None:
+    settings, listener, transport = Settings(), ListenerConfig(), TransportConfig()
+    assert settings.header_timeout == listener.header_timeout
+    assert settings.body_timeout == listener.body_timeout
+    assert settings.keep_alive_timeout == listener.idle_timeout
+    assert settings.write_timeout == listener.write_timeout
+    assert settings.max_header_size == listener.max_header_bytes
+    assert settings.read_high_water == listener.read_high_water
+    assert settings.write_high_water == listener.write_high_water
+    assert settings.max_connections == listener.max_connections
+    assert settings.upstream_high_water == transport.read_high_water
+    assert settings.ca_file == transport.ca_file
+    assert settings.journal_max_bytes == MAX_BYTES

@@ -18,12 +18,12 @@ def test_nothing_said_means_the_defaults() -> None:
     [
         ({"port": "1"}, {"GPROXY_PORT": "2"}, {"port": "3"}, 1, Origin.FLAG),
         ({}, {"GPROXY_PORT": "2"}, {"port": "3"}, 2, Origin.ENV),
-        ({}, {}, {"port": "3"}, 3, Origin.STORED),
+        ({}, {}, {"port": 3}, 3, Origin.STORED),
         ({}, {"GPROXY_PORT": ""}, {}, 8787, Origin.DEFAULT),
     ],
 )
 def test_a_flag_goes_before_a_variable_before_what_is_stored(
-    flags: dict[str, str], env: dict[str, str], stored: dict[str, str], port: int, origin: Origin
+    flags: dict[str, str], env: dict[str, str], stored: dict[str, object], port: int, origin: Origin
 ) -> None:
     settings = load(flags, env, stored)
     assert (settings.port, settings.origin("port")) == (port, origin)

@@ -336,7 +336,7 @@ class Settings:
         "Time a client has to send the head of a request, counted from its first byte.",
     )
     body_timeout: float = _setting(
-        30.0,
+        60.0,
         "GPROXY_BODY_TIMEOUT",
         duration(0.001),
         Group.TUNING,
@@ -371,11 +371,33 @@ class Settings:
         "Bytes waiting for a slow client above which reading from the vendor pauses.",
     )
     read_high_water: int = _setting(
-        64 * KIB,
+        256 * KIB,
         "GPROXY_READ_HIGH_WATER",
         size(KIB),
         Group.TUNING,
         "Bytes of a request body waiting to be used above which reading from the client pauses.",
+    )
+    max_connections: int = _setting(
+        16_384,
+        "GPROXY_MAX_CONNECTIONS",
+        whole(1, 1_000_000),
+        Group.TUNING,
+        "Open client connections per process; one more is answered 503 and closed.",
+    )
+    upstream_high_water: int = _setting(
+        256 * KIB,
+        "GPROXY_UPSTREAM_HIGH_WATER",
+        size(KIB),
+        Group.TUNING,
+        "Bytes of a vendor's answer waiting to be relayed above which reading from the vendor pauses.",
+    )
+    ca_file: Path | None = _setting(
+        None,
+        "GPROXY_CA_FILE",
+        PATH,
+        Group.TUNING,
+        "Certificates (PEM) of the authorities that vendors' certificates are checked against.",
+        unset="the system's",
     )
     journal_max_bytes: int = _setting(
         GIB,
@@ -396,9 +418,17 @@ class Settings:
         return self.origin(name) in {Origin.FLAG, Origin.ENV}
 
     @property
+    def journal_dir(self) -> Path:
+        """Where the journals of usage records lie."""
+        return self.data_dir / "journal"
+
+    @property
     def database(self) -> Secret:
         """The DSN in force: the one given, or SQLite in the data folder."""
-        return self.dsn or Secret(f"sqlite:///{self.data_dir / 'gproxy.db'}")
+        if self.dsn is not None:
+            return self.dsn
+        path = str(self.data_dir / "gproxy.db").replace("%", "%25").replace("?", "%3F")
+        return Secret(f"sqlite:///{path}")
 
 
 @cache

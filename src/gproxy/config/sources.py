@@ -25,17 +25,18 @@ class BadSettings(Exception):  # noqa: N818 - it is what the operator wrote, not
         super().__init__("; ".join(self.problems))
 
 
-def load(flags: Mapping[str, str], env: Mapping[str, str], stored: Mapping[str, str] | None = None) -> Settings:
+def load(flags: Mapping[str, str], env: Mapping[str, str], stored: Mapping[str, object] | None = None) -> Settings:
     """The settings in force.
 
-    `flags` and `stored` are by the setting's name, `env` by variable; all are text as people write it. Raises
+    `flags` and `stored` are by the setting's name, `env` by variable. All are as people write them; the database
+    may hold plain numbers (of seconds, of bytes) too. Raises
     `BadSettings` with every problem there is.
     """
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     problems: list[str] = []
     for setting in all_settings():
-        said = _said(setting, flags, env, stored or {})
+        said = heard(setting, flags, env, stored or {})
         if said is None:
             continue
         text, origin, by = said
@@ -53,8 +54,8 @@ def load(flags: Mapping[str, str], env: Mapping[str, str], stored: Mapping[str, 
     return settings
 
 
-def _said(
-    setting: Setting, flags: Mapping[str, str], env: Mapping[str, str], stored: Mapping[str, str]
+def heard(
+    setting: Setting, flags: Mapping[str, str], env: Mapping[str, str], stored: Mapping[str, object]
 ) -> tuple[str, Origin, str] | None:
     """The strongest source that says something: the text, the source, and how to name it in a complaint."""
     if (text := flags.get(setting.name)) is not None:
@@ -62,8 +63,8 @@ def _said(
     if (text := env.get(setting.env)) and not _service_link(setting, text):
         flag = f" (or {setting.flag})" if setting.flag else ""
         return text, Origin.ENV, f"{setting.env}{flag}"
-    if setting.stored and (text := stored.get(setting.name)) is not None:
-        return text, Origin.STORED, f"stored setting {setting.name} (overridden by {setting.named})"
+    if setting.stored and (value := stored.get(setting.name)) is not None:
+        return str(value), Origin.STORED, f"stored setting {setting.name} (overridden by {setting.named})"
     return None
 
 
