@@ -1,0 +1,103 @@
+"""The vendor's dialects, and which request speaks which.
+
+Paths are recognised by their end, because vendors and gateways put the same calls under different roots
+(`/v1`, `/openai/v1`, `/api/v1`, `/openai/deployments/{name}`, `/v1beta1/projects/…/publishers/google`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote
+
+import msgspec
+
+from gproxy.canonical.operation import Dialect, Operation
+from gproxy.vendor import anthropic_messages, embeddings, gemini, openai_chat, openai_responses
+from gproxy.vendor.ask import Ask, BadAsk
+from gproxy.vendor.voice import Voice
+
+VOICES: Final[dict[Dialect, Voice]] = {
+    voice.dialect: voice
+    for voice in (openai_chat.VOICE, openai_responses.VOICE, anthropic_messages.VOICE, gemini.VOICE)
+}
+
+_GEMINI: Final = re.compile(r"(?:^|/)models/(.+):([A-Za-z]+)$", re.DOTALL)
+_MODELS: Final = re.compile(r"/models(?:/(.+))?$", re.DOTALL)
+_DEPLOYMENT: Final = re.compile(r"/deployments/([^/]+)/")
+_decode: Final = msgspec.json.Decoder().decode
+
+
+def voice_of(path: str, headers: Mapping[bytes, bytes]) -> Voice:
+    """In whose shape an error for this request is written, whatever the request is."""
+    if path.endswith(("/messages", "/messages/count_tokens")) or b"anthropic-version" in headers:
+        return anthropic_messages.VOICE
+    if _GEMINI.search(path) or "/v1beta" in path or b"x-goog-api-key" in headers:
+        return gemini.VOICE
+    return openai_responses.VOICE if "/responses" in path else openai_chat.VOICE
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = _decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise BadAsk(f"We could not parse the JSON body of your request: {error}") from error
+    if not isinstance(value, dict):
+        raise BadAsk("The body must be a JSON object.")
+    return value
+
+
+def read(method: str, path: str, query: str, body: bytes) -> Ask | None:
+    """What a call asks for; None when the vendor has no such call. Raises `BadAsk`."""
+    found = _MODELS.search(path)
+    if method == "GET":
+        if found is None:
+            return None
+        name = unquote(found.group(1) or "")
+        return Ask(Dialect.OPENAI_CHAT, Operation.GET_MODEL if name else Operation.LIST_MODELS, name)
+    if method != "POST":
+        return None
+    if path.endswith("/chat/completions"):
+        value = _object(body)
+        deployment = _DEPLOYMENT.search(path)
+        if deployment is not None:
+            value.setdefault("model", unquote(deployment.group(1)))
+        return openai_chat.read(value)
+    if path.endswith("/responses"):
+        return openai_responses.read(_object(body))
+    if path.endswith("/responses/input_tokens"):
+        return openai_responses.read(_object(body), counting=True)
+    if path.endswith("/messages"):
+        return anthropic_messages.read(_object(body))
+    if path.endswith("/messages/count_tokens"):
+        return anthropic_messages.read(_object(body), counting=True)
+    if path.endswith("/embeddings"):
+        return embeddings.read_openai(_object(body))
+    match = _GEMINI.search(path)
+    return None if match is None else _verb(unquote(match.group(1)), match.group(2), query, body)
+
+
+def _verb(model: str, verb: str, query: str, body: bytes) -> Ask | None:
+    match verb:
+        case "generateContent":
+            return gemini.read(_object(body), model, operation=Operation.GENERATE, sse=True)
+        case "streamGenerateContent":
+            return gemini.read(_object(body), model, operation=Operation.STREAM, sse="alt=sse" in query)
+        case "countTokens":
+            return gemini.read(_object(body), model, operation=Operation.COUNT_TOKENS, sse=True)
+        case "embedContent" | "batchEmbedContents":
+            return embeddings.read_gemini(_object(body), model, batch=verb.startswith("batch"))
+        case "rawPredict" | "streamRawPredict":
+            return anthropic_messages.read(_object(body), model=model, stream=verb.startswith("stream"))
+        case _:
+            return None
+
+
+def model_hint(path: str, body: bytes) -> str:
+    """The model's name when the call itself could not be read: from the path, else from the body's first field."""
+    match = _GEMINI.search(path)
+    if match is not None:
+        return unquote(match.group(1))
+    found = re.search(rb'"model"\s*:\s*"([^"\\]{1,300})"', body[:200_000])
+    return found.group(1).decode("utf-8", "replace") if found else ""
