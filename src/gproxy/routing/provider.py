@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
+from gproxy.channels.overrides import address_of, check_settings, resolve
 from gproxy.channels.vendor import Vendor
 from gproxy.ids import CredentialId, ProviderId
 from gproxy.secret import Secret
@@ -44,3 +46,54 @@ class Provider:
     loss: str
     credentials: tuple[Credential, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+
+
+KEYLESS: Final = "keyless"
+"""The label of the credential that a provider gets when its vendor needs none and none is configured."""
+
+
+def assemble(
+    *,
+    provider_id: ProviderId,
+    name: str,
+    label: str | None,
+    enabled: bool,
+    vendor: Vendor,
+    settings: Mapping[str, Any],
+    credentials: tuple[Credential, ...],
+    deadlines: Deadlines,
+) -> Provider:
+    """A provider from its row: settings laid over the channel, addresses taken apart, defaults filled in.
+
+    `deadlines` are the process-wide ones, which settings override one by one. A provider whose vendor needs no
+    key and which has no credential gets one without fields (its id is the provider's). Raises `ValueError` naming
+    every setting at fault.
+    """
+    problems = check_settings(vendor, settings)
+    if problems:
+        raise ValueError("; ".join(map(str, problems)))
+    address = address_of(vendor, settings)
+    if not credentials and vendor.keyless:
+        credentials = (Credential(CredentialId(provider_id), KEYLESS, enabled=True, weight=1, fields={}),)
+    return Provider(
+        id=provider_id,
+        name=name,
+        label=label,
+        enabled=enabled,
+        vendor=resolve(vendor, settings),
+        origin=address.origin,
+        base_path=address.path,
+        deadlines=_deadlines(deadlines, settings),
+        proxy=settings.get("proxy") or None,
+        rotation=settings.get("rotation") or settings.get("rotation_strategy") or "round_robin",
+        on_disconnect=settings.get("on_disconnect") or "cancel",
+        loss=settings.get("loss") or "warn",
+        credentials=credentials,
+        settings=dict(settings),
+    )
+
+
+def _deadlines(base: Deadlines, settings: Mapping[str, Any]) -> Deadlines:
+    names = {"connect": "connect_timeout", "first_byte": "first_byte_timeout", "idle": "idle_timeout"}
+    names["total"] = "total_timeout"
+    return replace(base, **{name: float(settings[key]) for name, key in names.items() if key in settings})

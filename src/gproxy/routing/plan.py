@@ -1,0 +1,221 @@
+"""The order of attempts of one request: `next(last verdict)` → the next `Attempt`, or the reason to stop.
+
+Members by tier and strategy; for each, the provider's credentials by rotation; a resting or disabled credential
+is passed over. The plan decides, the pipeline acts.
+
+The pipeline's duties: after a byte has gone to the client it must not ask for another attempt (it calls
+`finished` instead); it counts the attempt in `Load` while it runs; with `refresh` it fetches a new token first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from gproxy.channels.auth.tokens import refreshable
+from gproxy.channels.verdicts import Scope, Verdict, VerdictKind
+from gproxy.errors import Failure, Kind
+from gproxy.ids import CredentialId
+from gproxy.routing.budget import RetryBudgets
+from gproxy.routing.health import HealthBoard
+from gproxy.routing.provider import Credential, Provider
+from gproxy.routing.route import Candidate, Resolution
+from gproxy.routing.selection import Load, order_credentials, order_members
+
+DEFAULT_MAX_ATTEMPTS: Final = 6
+UNKNOWN_WAIT: Final = 60.0
+"""Seconds told to a caller when only a person can make a credential usable again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try. `number` counts from 1 over the whole request; `refresh`: fetch a new token before sending."""
+
+    number: int
+    candidate: Candidate
+    credential: Credential
+    refresh: bool = False
+
+    @property
+    def provider(self) -> Provider:
+        """Where it goes."""
+        return self.candidate.provider
+
+    @property
+    def model_id(self) -> str:
+        """The model's name there."""
+        return self.candidate.model_id
+
+    @property
+    def load_keys(self) -> tuple[str, str]:
+        """What to `Load.enter` while it runs and to `Load.leave` after, for least-in-flight choices."""
+        return self.credential.id, self.candidate.load_key
+
+
+class StopCause(StrEnum):
+    """Why there is no further attempt."""
+
+    ANSWER = "answer"
+    """The vendor's last answer is the answer; it is passed on."""
+    NO_CREDENTIAL = "no_credential"
+    EXHAUSTED = "exhausted"
+    """Everything usable has been tried."""
+    ATTEMPTS_SPENT = "attempts_spent"
+    BUDGET_SPENT = "budget_spent"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The end of a plan. `failure` is what to tell the caller; None with `ANSWER`."""
+
+    cause: StopCause
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What outlives a request and a plan asks: one per process."""
+
+    health: HealthBoard
+    load: Load
+    budgets: RetryBudgets
+
+
+class Plan:
+    """The attempts of one request, decided one at a time.
+
+    `favourites` gives, for a candidate, the credentials that hold the conversation's prompt cache, best first.
+    """
+
+    def __init__(
+        self,
+        resolution: Resolution,
+        board: Board,
+        *,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+        favourites: Callable[[Candidate], Sequence[CredentialId]] | None = None,
+    ) -> None:
+        self._resolution = resolution
+        self._board = board
+        self._max = max_attempts
+        self._favourites = favourites
+        self._made = 0
+        self._current: Attempt | None = None
+        self._entered: set[str] = set()
+        self._refreshed: set[CredentialId] = set()
+        self._pairs: Iterator[tuple[Candidate, Credential]] | None = None
+        self._over_budget = False
+
+    @property
+    def attempts(self) -> int:
+        """How many were made."""
+        return self._made
+
+    def next(self, last: Verdict | None, now: float, dice: float) -> Attempt | Stop:
+        """The next attempt. `last` is the verdict on the previous one, None at first; it goes to the health board.
+
+        `now` is monotonic seconds, `dice` a number in [0, 1).
+        """
+        previous = self._current
+        if last is not None and previous is not None:
+            if self._may_refresh(last, previous):
+                return self._refresh(previous)
+            self.finished(last, now, dice)
+            if not last.retryable:
+                return self._final(last)
+        if self._made >= self._max:
+            return self._stop(StopCause.ATTEMPTS_SPENT, last, now)
+        for candidate, credential in self._remaining(dice):
+            if not self._board.health.usable(credential.id, candidate.model_id, now):
+                continue
+            if not self._affordable(candidate, last, now):
+                self._over_budget = True
+                continue
+            self._board.health.claim(credential.id, candidate.model_id, now)
+            self._made += 1
+            self._current = Attempt(self._made, candidate, credential)
+            return self._current
+        return self._stop(StopCause.BUDGET_SPENT if self._over_budget else StopCause.EXHAUSTED, last, now)
+
+    def finished(self, verdict: Verdict, now: float, dice: float) -> None:
+        """Take in the verdict on the current attempt without asking for another."""
+        if self._current is not None:
+            attempt, self._current = self._current, None
+            self._board.health.observe(attempt.credential.id, attempt.model_id, verdict, now, dice)
+
+    def _may_refresh(self, last: Verdict, previous: Attempt) -> bool:
+        return (
+            last.kind is VerdictKind.BAD_KEY
+            and previous.credential.id not in self._refreshed
+            and self._made < self._max
+            and refreshable(previous.provider.vendor.auth, previous.credential.fields)
+        )
+
+    def _refresh(self, previous: Attempt) -> Attempt:
+        self._refreshed.add(previous.credential.id)
+        self._made += 1
+        self._current = Attempt(self._made, previous.candidate, previous.credential, refresh=True)
+        return self._current
+
+    def _remaining(self, dice: float) -> Iterator[tuple[Candidate, Credential]]:
+        if self._pairs is None:
+            self._pairs = self._walk(dice)
+        return self._pairs
+
+    def _walk(self, dice: float) -> Iterator[tuple[Candidate, Credential]]:
+        """Every (member, credential) once, lazily: a request that succeeds at once orders nothing it does not use."""
+        resolution, load = self._resolution, self._board.load
+        for candidate in order_members(resolution.name, resolution.strategy, resolution.candidates, load, dice):
+            provider = candidate.provider
+            favourites = self._favourites(candidate) if self._favourites else ()
+            for credential in order_credentials(
+                provider.name, provider.rotation, provider.credentials, load, favourites
+            ):
+                yield candidate, credential
+
+    def _affordable(self, candidate: Candidate, last: Verdict | None, now: float) -> bool:
+        budget = self._board.budgets.of(candidate.provider.name)
+        if candidate.provider.name not in self._entered:
+            self._entered.add(candidate.provider.name)
+            budget.request(now)
+            return True
+        return (last is not None and not last.spends_budget) or budget.spend(now)
+
+    def _final(self, last: Verdict) -> Stop:
+        if last.kind is VerdictKind.BROKEN:  # the network broke an answer that must not be asked for twice
+            return Stop(StopCause.EXHAUSTED, _told(last, None))
+        return Stop(StopCause.ANSWER)
+
+    def _stop(self, cause: StopCause, last: Verdict | None, now: float) -> Stop:
+        wait, text = self._outlook(now)
+        if last is not None and last.kind is VerdictKind.BAD_KEY and last.scope is Scope.CREDENTIAL_MODEL:
+            return Stop(StopCause.ANSWER)  # the vendor says what the matter is, and it is not our key
+        if last is None or last.kind is VerdictKind.BAD_KEY:
+            return Stop(StopCause.NO_CREDENTIAL, Failure(Kind.NO_CREDENTIAL, text, retry_after=wait or UNKNOWN_WAIT))
+        return Stop(cause, _told(last, wait))
+
+    def _outlook(self, now: float) -> tuple[float | None, str]:
+        """How long until some credential is free again (None: one is, or nobody knows), and a word on it."""
+        pairs = [(one, key) for one in self._resolution.candidates for key in one.provider.credentials if key.enabled]
+        if not pairs:
+            return None, "the provider has no enabled credential"
+        free = [self._board.health.free_at(key.id, one.model_id, now) for one, key in pairs]
+        if None in free:
+            return None, "no further credential could be tried"
+        soonest = min(at for at in free if at is not None)
+        if math.isinf(soonest):
+            return None, "every credential of the provider is disabled"
+        return max(soonest - now, 0.001), "every credential of the provider is resting"
+
+
+def _told(last: Verdict, wait: float | None) -> Failure:
+    """What a caller is told when the last attempt failed and there is no other."""
+    wait = wait if wait is not None else last.retry_after
+    if last.kind is VerdictKind.RATE_LIMITED:
+        return Failure(Kind.UPSTREAM_RATE_LIMITED, "the upstream is rate limited", retry_after=wait)
+    if last.timeout:
+        return Failure(Kind.UPSTREAM_TIMEOUT, "the upstream did not answer in time")
+    return Failure(Kind.UPSTREAM_ERROR, "the upstream failed", retry_after=wait)
