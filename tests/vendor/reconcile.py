@@ -1,0 +1,383 @@
+"""The judge of the ledger: does it say exactly what the vendor saw? From outside, by two files and a database.
+
+    vendor's count (I: what happened)  ⟷  usages rows (what the ledger says)  ⟷  user_quotas (what was charged)
+
+How an attempt finds its row: the load generator puts a nonce into every request. The vendor records it with each
+attempt, the client's log says which request id the gateway answered with, and the rows carry that id. A nonce inside
+the model name joins rows directly. Calls whose client never learned an id (the gateway was killed) are matched by
+what both sides still know: model, credential, tokens.
+
+The rules, with the names of the invariants in the fault catalogue:
+
+    LOST      I1  the vendor saw an attempt and no row exists
+    DOUBLED   I1  two rows for one attempt, or one attempt id twice
+    PHANTOM   I2  a row without an attempt. Excused: one `interrupted` row without output per attempt killed between
+                  its open record and the vendor's reading (`killed=True`), and `failed` rows of cost zero when the
+                  vendor was made unreachable (`unreachable=True`)
+    USAGE     I3  a `reported` row whose tokens are not the vendor's figures, or an answer the vendor completed with
+                  figures that the row calls complete without them
+    COST      I3  settled cost ≠ tokens of the row times price, to the nano-USD
+    UNBILLED  I3  the vendor produced output that reached a client, and the row charges no output
+    OUTCOME       the vendor's answer was cut and the row says `complete`
+    CREDENTIAL    the row names another credential than the one the vendor saw
+    ATTEMPTS      attempt numbers of a request are not 1..k
+    QUOTA     I4  cost_used ≠ Σ of the user's rows (plus what was there before)
+    HELD      I4  reserved ≠ 0 at rest
+    OVERSPENT I5  settled cost above the quota beyond the rows' own `excess`
+    COUNT         the count file itself is broken, so nothing can be judged
+    CLIENT    I10 a client got something that is neither a complete answer nor a well-formed error
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gproxy.vendor.tally import Figures
+from tests.vendor.count import Count, Counted, read_count
+from tests.vendor.load import Call
+
+Row = Mapping[str, Any]
+Price = Callable[[Row, Figures], int]
+"""(row, tokens) → nano-USD. The row says model and price version."""
+
+BILLED_OPERATIONS = frozenset({"generate", "stream", "embed"})
+_COLUMNS = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "cache_read": "cache_read_tokens",
+    "cache_write_5m": "cache_write_5m_tokens",
+    "cache_write_1h": "cache_write_1h_tokens",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken promise."""
+
+    kind: str
+    text: str
+    nonce: str | None = None
+    attempt: int | None = None
+    row: str | None = None
+
+    def __str__(self) -> str:
+        where = [
+            f"{name}={value}" for name in ("nonce", "attempt", "row") if (value := getattr(self, name)) is not None
+        ]
+        return f"{self.kind}: {self.text}" + (f" [{' '.join(where)}]" if where else "")
+
+
+def per_million(
+    *, prompt: float = 0, output: float = 0, cache_read: float = 0, cache_write_5m: float = 0, cache_write_1h: float = 0
+) -> Price:
+    """A flat price in USD per million tokens. One USD per million tokens is 1000 nano-USD per token; must be whole."""
+    rates = {
+        name: round(usd * 1000)
+        for name, usd in (
+            ("input", prompt),
+            ("output", output),
+            ("cache_read", cache_read),
+            ("cache_write_5m", cache_write_5m),
+            ("cache_write_1h", cache_write_1h),
+        )
+    }
+    return lambda row, tokens: sum(rate * getattr(tokens, name) for name, rate in rates.items())
+
+
+def tokens_of(row: Row) -> Figures:
+    """A row's tokens; what it does not know counts as nothing."""
+    return Figures(**{name: row.get(column) or 0 for name, column in _COLUMNS.items()})
+
+
+@dataclass(slots=True)
+class _Case:
+    """What is known while judging."""
+
+    rows: Sequence[Row]
+    price: Price | None
+    calls: Mapping[str, Call]
+    credentials: Mapping[str, str]
+    killed: bool
+    unreachable: bool
+    checkpoint_tokens: int | None
+    found: list[Violation] = field(default_factory=list)
+
+    def say(self, kind: str, text: str, attempt: Counted | None = None, row: Row | None = None) -> None:
+        self.found.append(
+            Violation(
+                kind,
+                text,
+                attempt.nonce if attempt else None,
+                attempt.n if attempt else None,
+                str(row["attempt_id"]) if row is not None else None,
+            )
+        )
+
+
+def reconcile(
+    count: Count | Path,
+    rows: Sequence[Row],
+    quotas: Sequence[Row] = (),
+    *,
+    price: Price | None = None,
+    calls: Iterable[Call] = (),
+    credentials: Mapping[str, str] | None = None,
+    operations: Collection[str] = BILLED_OPERATIONS,
+    killed: bool = False,
+    unreachable: bool = False,
+    checkpoint_tokens: int | None = None,
+    cost_before: Mapping[str, int] | None = None,
+) -> list[Violation]:
+    """Every violation found; an empty list is the proof.
+
+    `count` is the vendor's file, `rows` all of `usages`, `quotas` all of `user_quotas`. `calls` is the clients' log.
+    `credentials` maps a credential's digest to its `credential_id`. `checkpoint_tokens`: how many output tokens a
+    row that was not reported may be below what the client received; None asks only that it is not nothing.
+    `cost_before` is each user's `cost_used` that the rows do not explain (seeded, or retired by retention).
+    """
+    folded = read_count(count) if isinstance(count, Path) else count
+    log = {call.nonce: call for call in calls}
+    case = _Case(rows, price, log, credentials or {}, killed, unreachable, checkpoint_tokens)
+    for problem in folded.problems:
+        case.say("COUNT", problem)
+    attempts = [attempt for attempt in folded.attempts if attempt.operation in operations]
+    judged = [row for row in rows if row["operation"] in operations]
+    _same_id_twice(case, rows)
+    pairs, lonely_attempts, lonely_rows = _match(case, attempts, judged)
+    for attempt, row in pairs:
+        _judge_pair(case, attempt, row)
+    for attempt in lonely_attempts:
+        case.say("LOST", f"the vendor saw {attempt.model!r} ({attempt.how}) and there is no row", attempt)
+    for row in lonely_rows:
+        if not _excused(case, row):
+            case.say("PHANTOM", f"row ({row['outcome']}, status {row['status']}) without an attempt", row=row)
+    for row in judged:
+        _judge_cost(case, row)
+    _judge_quotas(case, quotas, cost_before or {})
+    for call in log.values():
+        if call.problem is not None and not (killed and call.broken):
+            case.found.append(Violation("CLIENT", call.problem, call.nonce))
+    return case.found
+
+
+# Matching
+
+
+def _same_id_twice(case: _Case, rows: Sequence[Row]) -> None:
+    seen: set[str] = set()
+    for row in rows:
+        if row["attempt_id"] in seen:
+            case.say("DOUBLED", "this attempt id stands twice in the ledger", row=row)
+        seen.add(row["attempt_id"])
+
+
+Pairs = list[tuple[Counted, Row]]
+
+
+def _match(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs, list[Counted], list[Row]]:
+    nonce_by_request = {call.request_id: nonce for nonce, call in case.calls.items() if call.request_id}
+    nonces = {attempt.nonce for attempt in attempts if attempt.nonce}
+    rows_of: dict[str, list[Row]] = defaultdict(list)
+    loose_rows: list[Row] = []
+    for row in rows:
+        nonce = nonce_by_request.get(row["request_id"]) or _nonce_in(row, nonces)
+        if nonce is None:
+            loose_rows.append(row)
+        else:
+            rows_of[nonce].append(row)
+    attempts_of: dict[str, list[Counted]] = defaultdict(list)
+    loose_attempts: list[Counted] = []
+    for attempt in attempts:
+        if attempt.nonce is not None and attempt.nonce in rows_of:
+            attempts_of[attempt.nonce].append(attempt)
+        else:
+            loose_attempts.append(attempt)
+    pairs: Pairs = []
+    lonely_rows: list[Row] = []
+    lonely_attempts: list[Counted] = []
+    for nonce, its_rows in rows_of.items():
+        its_attempts = attempts_of.get(nonce, [])
+        its_rows.sort(key=lambda row: (row["attempt_no"], row["at"]))
+        if [row["attempt_no"] for row in its_rows] != list(range(1, len(its_rows) + 1)):
+            numbers = [row["attempt_no"] for row in its_rows]
+            case.say("ATTEMPTS", f"attempt numbers {numbers}", its_attempts[0] if its_attempts else None, its_rows[0])
+        paired, left, over = _pair_up(its_attempts, its_rows)
+        pairs += paired
+        # Some of a request's attempts may have been joined by id and others not: what is left tries the loose match.
+        loose_attempts += left
+        if its_attempts and over and not all(_excused(case, row) for row in over):
+            for row in over:
+                case.say("DOUBLED", f"{len(its_rows)} rows for {len(its_attempts)} attempts", its_attempts[0], row)
+        else:
+            lonely_rows += over
+    more, left, over = _loose(case, loose_attempts, loose_rows)
+    return pairs + more, lonely_attempts + left, lonely_rows + over
+
+
+def _nonce_in(row: Row, nonces: Collection[str]) -> str | None:
+    asked = str(row["model_asked"])
+    if "n=" not in asked:
+        return None
+    nonce = asked.partition("n=")[2].replace("~", ",").replace(";", ",").split(",")[0]
+    return nonce if nonce in nonces else None
+
+
+def _pair_up(attempts: list[Counted], rows: list[Row]) -> tuple[Pairs, list[Counted], list[Row]]:
+    """In order; where the numbers differ, rows that reached no vendor (failed before it) are left over first."""
+    rows = list(rows)
+    surplus = len(rows) - len(attempts)
+    over: list[Row] = []
+    for row in [row for row in rows if _reached_nobody(row)]:
+        if surplus <= 0:
+            break
+        rows.remove(row)
+        over.append(row)
+        surplus -= 1
+    size = min(len(rows), len(attempts))
+    return list(zip(attempts[:size], rows[:size], strict=True)), attempts[size:], over + rows[size:]
+
+
+def _reached_nobody(row: Row) -> bool:
+    return row["outcome"] in {"failed", "interrupted", "cancelled"} and not row["output_tokens"]
+
+
+def _loose(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs, list[Counted], list[Row]]:
+    """Match what has no nonce in common: the strictest key first, each attempt and row used once."""
+    pairs: Pairs = []
+    left = list(attempts)
+    for strictness in (3, 2, 1):
+        by_key: dict[object, list[Row]] = defaultdict(list)
+        for row in rows:
+            for model in sorted(_models_of(row)):
+                by_key[_row_key(case, row, model, strictness)].append(row)
+        used: set[int] = set()
+        unmatched = []
+        for attempt in left:
+            candidates = [row for row in by_key.get(_attempt_key(case, attempt, strictness), ()) if id(row) not in used]
+            # Nearest in time: a row is born just before the vendor reads the request.
+            best = min(candidates, key=lambda row: abs(int(row["at"]) - attempt.at), default=None)
+            if best is None:
+                unmatched.append(attempt)
+            else:
+                used.add(id(best))
+                pairs.append((attempt, best))
+        rows = [row for row in rows if id(row) not in used]
+        left = unmatched
+    return pairs, left, rows
+
+
+def _models_of(row: Row) -> set[str]:
+    asked, served = str(row["model_asked"]), str(row["model_served"] or "")
+    return {name for name in (asked, asked.partition("/")[2], served) if name}
+
+
+def _attempt_key(case: _Case, attempt: Counted, strictness: int) -> object:
+    known = case.credentials.get(attempt.credential or "") if case.credentials else None
+    key: tuple[object, ...] = (attempt.model, known)
+    if strictness >= 2:
+        key += (attempt.declared.input if attempt.declared else 0,)
+    if strictness >= 3:
+        key += (attempt.declared.output if attempt.declared else 0,)
+    return key
+
+
+def _row_key(case: _Case, row: Row, model: str, strictness: int) -> object:
+    key: tuple[object, ...] = (model, row["credential_id"] if case.credentials else None)
+    if strictness >= 2:
+        key += (row["input_tokens"] or 0,)
+    if strictness >= 3:
+        key += (row["output_tokens"] or 0,)
+    return key
+
+
+def _excused(case: _Case, row: Row) -> bool:
+    if case.killed and row["outcome"] == "interrupted" and not row["output_tokens"]:
+        return True
+    return case.unreachable and row["outcome"] == "failed" and not row["output_tokens"] and not row["cost_nano_usd"]
+
+
+# Judging
+
+
+def _judge_pair(case: _Case, attempt: Counted, row: Row) -> None:
+    billed = attempt.declared or Figures()
+    if row["source"] == "reported" and row["outcome"] != "failed":
+        _judge_tokens(case, attempt, row, billed)
+    elif row["outcome"] == "complete" and attempt.usage_sent and attempt.how == "complete":
+        case.say("USAGE", f"the vendor's figures arrived, the row says {row['source']}", attempt, row)
+    # A reader may close right after the last event, before the vendor has written the end of the body.
+    whole = attempt.declared is not None and attempt.usage_sent and attempt.tokens_sent >= attempt.declared.output
+    if row["outcome"] == "complete" and attempt.how in {"cut", "client_closed", "stopped"} and not whole:
+        case.say("OUTCOME", f"the vendor's answer was {attempt.how}, the row says complete", attempt, row)
+    if row["outcome"] == "complete" and attempt.status >= 400:
+        case.say("OUTCOME", f"the vendor answered {attempt.status}, the row says complete", attempt, row)
+    call = case.calls.get(attempt.nonce or "")
+    received = call.tokens if call is not None else 0
+    output = row["output_tokens"] or 0
+    if attempt.tokens_sent and received and not output and billed.output:
+        case.say("UNBILLED", f"the client received {received} tokens, the row charges none", attempt, row)
+    elif case.checkpoint_tokens is not None and attempt.declared and output + case.checkpoint_tokens < received:
+        case.say("UNBILLED", f"the client received {received} tokens, the row charges {output}", attempt, row)
+    known = case.credentials.get(attempt.credential or "")
+    if known is not None and known != row["credential_id"]:
+        case.say("CREDENTIAL", f"the vendor saw {known}, the row names {row['credential_id']}", attempt, row)
+
+
+def _judge_tokens(case: _Case, attempt: Counted, row: Row, billed: Figures) -> None:
+    said = tokens_of(row)
+    for name, column in _COLUMNS.items():
+        if getattr(said, name) != getattr(billed, name):
+            text = f"{column} is {getattr(said, name)}, the vendor declared {getattr(billed, name)}"
+            case.say("USAGE", text, attempt, row)
+
+
+def _judge_cost(case: _Case, row: Row) -> None:
+    if case.price is None or row["outcome"] == "failed":
+        if row["outcome"] == "failed" and row["cost_nano_usd"] and not row["output_tokens"] and not row["input_tokens"]:
+            case.say("COST", f"a failed attempt costs {row['cost_nano_usd']} nano-USD", row=row)
+        return
+    right = case.price(row, tokens_of(row))
+    if row["cost_nano_usd"] != right:
+        case.say("COST", f"cost {row['cost_nano_usd']}, its own tokens cost {right} nano-USD", row=row)
+
+
+def _judge_quotas(case: _Case, quotas: Sequence[Row], before: Mapping[str, int]) -> None:
+    total: dict[str, int] = defaultdict(int)
+    excess: dict[str, int] = defaultdict(int)
+    for row in case.rows:
+        total[row["user_id"]] += row["cost_nano_usd"]
+        excess[row["user_id"]] += row["excess_nano_usd"] or 0
+    for quota in quotas:
+        user = quota["user_id"]
+        right = total[user] + before.get(user, 0)
+        if quota["cost_used_nano_usd"] != right:
+            case.say("QUOTA", f"user {user}: cost_used {quota['cost_used_nano_usd']}, Σ rows {right} nano-USD")
+        if quota["reserved_nano_usd"] != 0:
+            case.say("HELD", f"user {user}: {quota['reserved_nano_usd']} nano-USD still reserved at rest")
+        limit = quota["quota_nano_usd"]
+        if limit is not None and quota["cost_used_nano_usd"] > limit + excess[user]:
+            case.say("OVERSPENT", f"user {user}: {quota['cost_used_nano_usd']} spent of {limit} nano-USD")
+
+
+def judge_samples(samples: Iterable[tuple[int, int, int | None]]) -> list[Violation]:
+    """I5 over samples of (cost_used, reserved, quota) taken while the load runs."""
+    return [
+        Violation("OVERSPENT", f"sample {number}: {used} + {held} > {limit} nano-USD")
+        for number, (used, held, limit) in enumerate(samples)
+        if limit is not None and used + held > limit
+    ]
+
+
+def table(violations: Sequence[Violation], limit: int = 20) -> str:
+    """The verdict for people: how many of each kind, and the first of them."""
+    if not violations:
+        return "reconciled: no violation"
+    kinds: dict[str, int] = defaultdict(int)
+    for violation in violations:
+        kinds[violation.kind] += 1
+    lines = [", ".join(f"{kind} {number}" for kind, number in sorted(kinds.items()))]
+    return "\n".join(lines + [str(violation) for violation in violations[:limit]])
