@@ -50,7 +50,7 @@ SETTINGS_TAIL: Final = """\
 def row(setting: Setting) -> str:
     """One line of a table."""
     names = f"`{setting.flag}`<br>`{setting.env}`" if setting.flag else f"`{setting.env}`"
-    text = setting.text.replace("|", "\\|")
+    text = setting.text.replace("|", "\\|") + (f" Not yet: {setting.missing}." if setting.missing else "")
     return f"| {names} | `{setting.default_text}` | {text} |"
 
 

@@ -1,8 +1,9 @@
 import pytest
 
 from gproxy.config.settings import Origin, Setting, all_settings
-from gproxy.config.sources import BadSettings, load, unknown_variables
+from gproxy.config.sources import BadSettings, load, stored_fault, unknown_variables
 from gproxy.secret import Secret
+from gproxy.seed.schema import BOOTSTRAP_KEYS, GLOBAL_KEYS
 
 
 def test_nothing_said_means_the_defaults() -> None:
@@ -93,6 +94,27 @@ def test_contradictions_are_refused(flags: dict[str, str], word: str) -> None:
         load(flags, {})
 
 
+@pytest.mark.parametrize("setting", [s for s in all_settings() if s.missing], ids=lambda s: s.name)
+def test_what_does_not_work_yet_is_refused_rather_than_ignored(setting: Setting) -> None:
+    text = {"workers": "2"}.get(setting.name, "redis://127.0.0.1")
+    with pytest.raises(BadSettings, match=setting.missing):
+        load({}, {setting.env: text})
+    if setting.default is not None:
+        assert not load({}, {setting.env: str(setting.default)}).explicit("port")
+
+
 def test_a_misspelt_variable_is_noticed_and_a_foreign_one_is_not() -> None:
     env = {"GPROXY_MAX_INFLIGHT": "5", "GPROXY_SOMETHING_ELSE": "x", "HOME": "/", "GPROXY_HOST": "::"}
     assert unknown_variables(env) == ["GPROXY_MAX_INFLIGHT is not a setting; did you mean GPROXY_MAX_IN_FLIGHT?"]
+
+
+def test_what_the_seed_file_may_store_is_what_the_table_says() -> None:
+    settings = all_settings()
+    assert {s.name for s in settings if s.stored} <= set(GLOBAL_KEYS)
+    assert {s.name for s in settings if s.flag and not s.stored} == set(BOOTSTRAP_KEYS)
+
+
+def test_a_stored_value_is_judged_by_the_same_parser() -> None:
+    assert stored_fault("max_body", "50MiB") is None
+    assert "bytes" in (stored_fault("max_body", "big") or "")
+    assert stored_fault("retention_days", "x") is None

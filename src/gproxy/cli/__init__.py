@@ -1,1 +1,1 @@
-"""The command line: starts things, nothing else. Heavy imports live inside the commands."""
+"""The front door: one file per command. Commands import what they need when they run, so that each starts fast."""

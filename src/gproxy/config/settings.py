@@ -71,6 +71,8 @@ class Setting:
     text: str
     unset: str
     stored: bool
+    missing: str
+    """Why nothing but the default is accepted in this version; empty for what works."""
 
     @property
     def named(self) -> str:
@@ -92,8 +94,9 @@ def _setting(
     *,
     unset: str = "none",
     stored: bool = False,
+    missing: str = "",
 ) -> Any:
-    """A field of `Settings`. `names` is `--flag VARIABLE` or the variable alone; `stored`: the database may hold it."""
+    """A field of `Settings`. `names` is `--flag VARIABLE` or the variable alone; the rest is as in `Setting`."""
     *flags, env = names.split()
     described = {
         "flag": flags[0] if flags else None,
@@ -103,6 +106,7 @@ def _setting(
         "text": text,
         "unset": unset,
         "stored": stored,
+        "missing": missing,
     }
     return field(default=default, metadata=described)
 
@@ -153,6 +157,7 @@ class Settings:
         whole(1, 256),
         Group.LISTEN,
         "Processes on this host that share the listening socket.",
+        missing="this version runs one process",
     )
     dsn: Secret | None = _setting(
         None,
@@ -189,6 +194,7 @@ class Settings:
         url("redis", "rediss", "unix"),
         Group.DATA,
         "Redis or Valkey for counters and change notices shared by several instances.",
+        missing="this version keeps its counters in the process",
     )
     durability: str = _setting(
         "process",

@@ -74,10 +74,25 @@ def _service_link(setting: Setting, text: str) -> bool:
 
 
 def _contradictions(settings: Settings) -> Iterable[str]:
+    for setting in all_settings():
+        # Accepting what has no effect would be a promise that is not kept.
+        if setting.missing and getattr(settings, setting.name) != setting.default:
+            yield f"{setting.named}: {setting.missing}; leave it out"
     if (settings.tls_cert is None) != (settings.tls_key is None):
         yield "--tls-cert / GPROXY_TLS_CERT and --tls-key / GPROXY_TLS_KEY: give both or neither"
     if settings.uds is not None and (settings.explicit("host") or settings.explicit("port")):
         yield "--uds / GPROXY_UDS: a Unix socket replaces --host and --port; give one or the other"
+
+
+def stored_fault(name: str, text: str) -> str | None:
+    """Why this value cannot be stored for a setting, or None; names that are no settings are left to others."""
+    for setting in all_settings():
+        if setting.name == name and setting.stored:
+            try:
+                setting.kind.parse(text)
+            except ValueError as error:
+                return str(error)
+    return None
 
 
 def unknown_variables(env: Mapping[str, str]) -> list[str]:
