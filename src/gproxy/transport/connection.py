@@ -13,7 +13,7 @@ import select
 import struct
 import sys
 import termios
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import httptools
 
@@ -235,9 +235,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport is ready."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(high=_SLICE)
+        # uvloop's transports keep the interface without inheriting it.
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=_SLICE)
 
     def data_received(self, data: bytes) -> None:
         """Parse; wake the reader once per read, and only when there is something for it."""
@@ -367,6 +367,7 @@ class Connection(asyncio.Protocol):
     def _judge(self, reply: Reply, *, bodyless: bool) -> None:
         """The headers that decide framing and coding. llhttp has refused double and contradicting lengths already."""
         encodings: list[bytes] = []
+        chunked = False
         for name, value in self._watched:
             if name == b"content-encoding":
                 encodings.append(value)
@@ -375,9 +376,9 @@ class Connection(asyncio.Protocol):
             elif name == b"content-length":
                 self._until_eof = False
             else:
-                if value.strip().lower() != b"chunked":
+                if chunked or value.strip().lower() != b"chunked":
                     self._refuse("unsupported transfer encoding")
-                self._until_eof = False
+                chunked, self._until_eof = True, False
         if encodings and not bodyless:
             config = self._config
             try:

@@ -11,7 +11,7 @@ import base64
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
 from gproxy.errors import Phase, UpstreamFault
@@ -88,8 +88,7 @@ class Dialogue(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The way to the proxy is open."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Collect; nobody answers more than a few hundred bytes here."""
