@@ -116,7 +116,7 @@ class Journal:
         self._refusing: str | None = None
         self._ended = False
         self._strays = 0
-        self.intake = intake or Intake()
+        self.intake = Intake() if intake is None else intake
         _journals.add(self)
 
     @classmethod
