@@ -1,1 +1,1 @@
-"""The configured world as a document: its schema, and every complaint about a bad one."""
+"""The seed document: parse, check, render. See README.md."""

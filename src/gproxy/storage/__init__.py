@@ -1,1 +1,1 @@
-"""The database. Opened only by runtime and cli."""
+"""The database: connections, schema, sealed secrets, configuration, the ledger. See README.md."""

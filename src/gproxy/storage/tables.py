@@ -1,0 +1,347 @@
+"""All tables in one readable place, as SQLAlchemy metadata.
+
+Imported only by the migration tool and by the test that compares model and database; the running gateway never
+loads it. Types are the ones on which the three engines agree: ids String(36), names String(200), money in
+nano-USD and times in microseconds since the epoch as BigInteger, flags as SmallInteger 0/1, JSON as Text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.mysql import LONGTEXT
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+ID = String(36)
+NAME = String(200)
+WORD = String(40)
+LONG = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
+
+
+def _table(name: str, *columns: Any) -> Table:
+    # Names are compared byte by byte on every engine; MySQL's default would take Alice for alice.
+    return Table(name, metadata, *columns, mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin")
+
+
+def _id() -> Column[str]:
+    return Column("id", ID, primary_key=True)
+
+
+def _flag(name: str) -> Column[int]:
+    return Column(name, SmallInteger, nullable=False)
+
+
+def _need(name: str, kind: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False)
+
+
+def _owner(name: str, target: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, ID, ForeignKey(target, ondelete="CASCADE"), nullable=nullable)
+
+
+def _life() -> tuple[Column[Any], ...]:
+    """When a row was made and changed, and a version that a writer can insist on (`If-Match`)."""
+    return (_need("created_at", BigInteger), _need("updated_at", BigInteger), _need("version", Integer))
+
+
+users = _table(
+    "users",
+    _id(),
+    Column("name", NAME, nullable=False),
+    Column("password", Text),  # sealed PHC string; NULL: cannot log in
+    _flag("is_admin"),
+    _flag("enabled"),
+    *_life(),
+    UniqueConstraint("name"),
+)
+
+user_keys = _table(
+    "user_keys",
+    _id(),
+    _owner("user_id", "users.id"),
+    _need("api_key", Text),  # sealed
+    Column("digest", String(64), nullable=False),  # HMAC-SHA256, hex: how a key is looked up
+    _need("masked", WORD),
+    Column("label", NAME),
+    _flag("enabled"),
+    Column("expires_at", BigInteger),
+    Column("on_disconnect", WORD),
+    *_life(),
+    UniqueConstraint("digest"),
+    Index(None, "user_id"),
+)
+
+providers = _table(
+    "providers",
+    _id(),
+    Column("name", NAME, nullable=False),
+    _need("channel", NAME),
+    Column("label", NAME),
+    _flag("enabled"),
+    _need("settings_json", Text),
+    *_life(),
+    UniqueConstraint("name"),
+)
+
+credentials = _table(
+    "credentials",
+    _id(),
+    _owner("provider_id", "providers.id"),
+    Column("label", NAME),
+    _flag("enabled"),
+    _need("weight", Integer),
+    _need("secret_json", Text),  # sealed
+    *_life(),
+    Index(None, "provider_id"),
+)
+
+# No foreign key: health is written in the background and a credential may be gone by then.
+credential_statuses = _table(
+    "credential_statuses",
+    _need("credential_id", ID),
+    _need("scope", NAME),  # "" for the whole credential, otherwise the model
+    _need("state", WORD),
+    Column("until", BigInteger),
+    Column("reason", Text),
+    _need("backoff", Integer),
+    _need("updated_at", BigInteger),
+    PrimaryKeyConstraint("credential_id", "scope"),
+)
+
+models = _table(
+    "models",
+    _id(),
+    _owner("provider_id", "providers.id"),
+    _need("model_id", NAME),
+    Column("display_name", NAME),
+    _flag("enabled"),
+    Column("pricing_json", Text),
+    Column("max_output_tokens", BigInteger),
+    *_life(),
+    UniqueConstraint("provider_id", "model_id"),
+)
+
+model_aliases = _table(
+    "model_aliases",
+    _id(),
+    Column("alias", NAME, nullable=False),
+    _owner("provider_id", "providers.id"),
+    _need("model_id", NAME),
+    _flag("enabled"),
+    Column("pricing_json", Text),
+    *_life(),
+    UniqueConstraint("alias"),
+    Index(None, "provider_id"),
+)
+
+routes = _table(
+    "routes",
+    _id(),
+    Column("name", NAME, nullable=False),
+    _need("strategy", WORD),
+    _flag("enabled"),
+    *_life(),
+    UniqueConstraint("name"),
+)
+
+route_members = _table(
+    "route_members",
+    _owner("route_id", "routes.id"),
+    _need("ordinal", Integer),
+    _owner("provider_id", "providers.id"),
+    _need("model_id", NAME),
+    _need("tier", Integer),
+    _need("weight", Integer),
+    PrimaryKeyConstraint("route_id", "ordinal"),
+    Index(None, "provider_id"),
+)
+
+# Two rows may not be equal; NULL providers defeat a unique constraint, so the writer checks (writes are serialized).
+permissions = _table(
+    "permissions",
+    _id(),
+    _owner("user_id", "users.id"),
+    _owner("provider_id", "providers.id", nullable=True),
+    _need("model_pattern", NAME),
+    *_life(),
+    Index(None, "user_id"),
+    Index(None, "provider_id"),
+)
+
+file_permissions = _table(
+    "file_permissions",
+    _id(),
+    _owner("user_id", "users.id"),
+    _owner("provider_id", "providers.id"),
+    *_life(),
+    UniqueConstraint("user_id", "provider_id"),
+    Index(None, "provider_id"),
+)
+
+rate_limits = _table(
+    "rate_limits",
+    _id(),
+    _owner("user_id", "users.id"),
+    _need("model_pattern", NAME),
+    Column("rpm", BigInteger),
+    Column("rpd", BigInteger),
+    Column("total_tokens", BigInteger),
+    _need("total_tokens_window", BigInteger),
+    *_life(),
+    UniqueConstraint("user_id", "model_pattern"),
+)
+
+# No foreign key: what a deleted user has spent stays on record, and late rows of theirs must not be refused.
+user_quotas = _table(
+    "user_quotas",
+    Column("user_id", ID, primary_key=True),
+    Column("quota_nano_usd", BigInteger),  # NULL: unlimited
+    _need("cost_used_nano_usd", BigInteger),
+    _need("reserved_nano_usd", BigInteger),
+    _need("updated_at", BigInteger),
+    _need("version", Integer),
+)
+
+usages = _table(
+    "usages",
+    Column("attempt_id", ID, primary_key=True),
+    _need("request_id", ID),
+    _need("at", BigInteger),
+    _need("user_id", ID),
+    _need("user_name", NAME),
+    _need("key_id", ID),
+    _need("provider_name", NAME),
+    _need("credential_id", ID),
+    _need("channel", NAME),
+    _need("dialect_in", WORD),
+    _need("dialect_out", WORD),
+    _need("operation", WORD),
+    _need("model_asked", NAME),
+    _need("model_served", NAME),
+    Column("route_name", NAME),
+    Column("input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("cache_read_tokens", BigInteger),
+    Column("cache_write_5m_tokens", BigInteger),
+    Column("cache_write_1h_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger),
+    Column("audio_tokens", BigInteger),
+    _need("cost_nano_usd", BigInteger),
+    _need("price_version", NAME),
+    _need("source", WORD),
+    _need("outcome", WORD),
+    _need("status", Integer),
+    _need("attempt_no", Integer),
+    Column("first_byte_ms", BigInteger),
+    _need("total_ms", BigInteger),
+    _flag("streamed"),
+    _need("excess_nano_usd", BigInteger),
+    Index(None, "at", "attempt_id"),
+    Index(None, "user_id", "at", "attempt_id"),
+    Index(None, "provider_name", "at", "attempt_id"),
+    Index(None, "request_id"),
+)
+
+usage_quarantine = _table(
+    "usage_quarantine",
+    _id(),
+    Column("attempt_id", NAME),
+    _need("at", BigInteger),
+    _need("reason", Text),
+    _need("raw", LONG),
+)
+
+usage_rollups = _table(
+    "usage_rollups",
+    _need("period", String(4)),  # hour or day, UTC
+    _need("starts_at", BigInteger),
+    _need("user_id", ID),
+    _need("provider_name", NAME),
+    _need("model_served", NAME),
+    _need("attempts", BigInteger),
+    _need("failures", BigInteger),
+    _need("input_tokens", BigInteger),
+    _need("output_tokens", BigInteger),
+    _need("cache_read_tokens", BigInteger),
+    _need("cache_write_tokens", BigInteger),
+    _need("reasoning_tokens", BigInteger),
+    _need("cost_nano_usd", BigInteger),
+    PrimaryKeyConstraint("period", "starts_at", "user_id", "provider_name", "model_served"),
+)
+
+# What retention has taken out of `usages`, and what a seed file said had been spent before.
+usage_retired = _table(
+    "usage_retired",
+    Column("user_id", ID, primary_key=True),
+    _need("attempts", BigInteger),
+    _need("cost_nano_usd", BigInteger),
+)
+
+journal_positions = _table(
+    "journal_positions",
+    Column("journal_id", NAME, primary_key=True),
+    _need("segment", BigInteger),
+    _need("byte_offset", BigInteger),
+    _need("updated_at", BigInteger),
+)
+
+shutdowns = _table(
+    "shutdowns",
+    _id(),
+    _need("at", BigInteger),
+    Column("signal_name", WORD),
+    _need("exit_code", Integer),
+    _need("duration_ms", BigInteger),
+    _need("report_json", Text),
+    Index(None, "at", "id"),
+)
+
+settings = _table(
+    "settings",
+    Column("name", NAME, primary_key=True),
+    _need("value", Text),
+    _need("updated_at", BigInteger),
+)
+
+revisions = _table(
+    "revisions",
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    _need("revision", BigInteger),
+    _need("updated_at", BigInteger),
+)
+
+audit = _table(
+    "audit",
+    _id(),
+    _need("at", BigInteger),
+    Column("actor_id", ID),
+    _need("actor_name", NAME),
+    Column("address", NAME),
+    _need("action", WORD),
+    _need("resource", WORD),
+    Column("resource_id", NAME),
+    Column("before_json", Text),
+    Column("after_json", Text),
+    Index(None, "at", "id"),
+)

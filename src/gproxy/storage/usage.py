@@ -1,0 +1,334 @@
+"""The ledger's writer: usage rows land exactly once, and budgets and totals move by exactly what was new.
+
+Everything a batch changes is one transaction that looks before it inserts, so it can be repeated at will: after
+a lost answer to COMMIT, from two processes at once, or by a journal replay that began too early. Reading the
+ledger is in `usage_reading`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from gproxy.clock import Clock, SystemClock
+from gproxy.ledger.record import Outcome, UsageRow
+from gproxy.ledger.store import Position
+from gproxy.storage import sql
+from gproxy.storage.engine import Database, Session
+from gproxy.storage.errors import Poison
+from gproxy.storage.retry import Retry
+from gproxy.storage.users import QUOTA_COLUMNS
+
+COLUMNS: Final = tuple(each.name for each in msgspec.structs.fields(UsageRow))
+
+HOUR_US: Final = 3_600_000_000
+DAY_US: Final = 24 * HOUR_US
+_INT64: Final = 2**63
+_INT32: Final = 2**31
+
+# How long a text may be, by column; the widths of the table. Everything else is a name of 200 characters.
+_WIDTHS: Final = {
+    **dict.fromkeys(("attempt_id", "request_id", "user_id", "key_id", "credential_id"), 36),
+    **dict.fromkeys(("dialect_in", "dialect_out", "operation", "source", "outcome"), 40),
+}
+_NAME_WIDTH: Final = 200
+_SMALL: Final = frozenset({"status", "attempt_no"})
+_NULLABLE: Final = frozenset(
+    {
+        "route_name", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens",
+        "cache_write_1h_tokens", "reasoning_tokens", "audio_tokens", "first_byte_ms",
+    }
+)  # fmt: skip
+
+_ROLLUP_KEY: Final = ("period", "starts_at", "user_id", "provider_name", "model_served")
+_ROLLUP_SUMS: Final = (
+    "attempts",
+    "failures",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cost_nano_usd",
+)
+_QUARANTINED_TEXT: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class InsertResult:
+    """Attempt ids of a batch: those that were new, and those that were there before."""
+
+    new_ids: frozenset[str]
+    duplicates: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A user's `cost_used` did not equal the sum of their rows, and was set to it."""
+
+    user_id: str
+    was_nano_usd: int
+    is_nano_usd: int
+
+
+class SqlLedger:
+    """`ledger.store.UsageStore` and `QuotaStore` on a database."""
+
+    def __init__(self, db: Database, *, retry: Retry | None = None, clock: Clock = SystemClock) -> None:
+        self._db = db
+        self._retry = retry or Retry()
+        self._clock = clock
+
+    async def insert_usages(self, rows: Sequence[UsageRow], position: Position | None) -> InsertResult:
+        """Insert what is absent, charge it, advance rollups and the journal's position, in one transaction.
+
+        Repeating it changes nothing. Raises `Poison` (naming the row where it can; nothing was written) or
+        `DatabaseUnavailable` (whether it was written is unknown when the connection broke: repeat it).
+        """
+        for row in rows:
+            check(row)
+        wanted = {row.attempt_id: row for row in sorted(rows, key=lambda row: row.attempt_id)}
+        return await self._retry.run(lambda: self._insert(wanted, position))
+
+    async def _insert(self, wanted: Mapping[str, UsageRow], position: Position | None) -> InsertResult:
+        async with self._db.transaction() as tx:
+            known = await _present(tx, tuple(wanted))
+            fresh = [row for attempt_id, row in wanted.items() if attempt_id not in known]
+            # A row that another process inserts in this moment makes this fail with Conflict; the next try sees it.
+            await tx.executemany(sql.insert("usages", COLUMNS), [_values(row) for row in fresh])
+            await self._charge(tx, fresh)
+            await _roll_up(tx, fresh)
+            if position is not None:
+                await _advance(tx, position, self._clock.now_us())
+        return InsertResult(frozenset(row.attempt_id for row in fresh), frozenset(known))
+
+    async def _charge(self, tx: Session, fresh: Iterable[UsageRow]) -> None:
+        costs: dict[str, int] = {}
+        for row in fresh:
+            if row.cost_nano_usd:
+                costs[row.user_id] = costs.get(row.user_id, 0) + row.cost_nano_usd
+        now = self._clock.now_us()
+        statement = sql.upsert(
+            tx.dialect,
+            "user_quotas",
+            QUOTA_COLUMNS,
+            ("user_id",),
+            replace=("updated_at",),
+            add=("cost_used_nano_usd",),
+        )
+        # In one order everywhere, so that two batches can wait for each other but never in a circle.
+        await tx.executemany(statement, [(user_id, None, costs[user_id], 0, now, 1) for user_id in sorted(costs)])
+
+    async def quarantine(self, row: UsageRow | bytes | str, reason: str) -> None:
+        """Set a row (or what could not be read as one) aside, once. Raises `DatabaseUnavailable`."""
+        attempt_id, raw = _raw(row)
+        row_id = attempt_id if attempt_id and len(attempt_id) <= 36 else hashlib.sha256(raw.encode()).hexdigest()[:36]
+        statement = sql.upsert(
+            self._db.dialect, "usage_quarantine", ("id", "attempt_id", "at", "reason", "raw"), ("id",)
+        )
+        await self._db.execute(statement, (row_id, attempt_id, self._clock.now_us(), _ascii(reason)[:2000], raw))
+
+    async def positions(self) -> dict[str, tuple[int, int]]:
+        """How far each journal has landed: journal id → (segment, offset)."""
+        rows = await self._db.fetch("SELECT journal_id, segment, byte_offset FROM journal_positions")
+        return {journal_id: (segment, offset) for journal_id, segment, offset in rows}
+
+    async def forget_journal(self, journal_id: str) -> None:
+        """Drop the position of a journal whose files are gone."""
+        await self._db.execute("DELETE FROM journal_positions WHERE journal_id = ?", (journal_id,))
+
+    async def reconcile(self) -> Sequence[Drift]:
+        """Set every `cost_used` to what the rows say (plus what retention retired); what differed, repaired.
+
+        Exact beside running batches: a suspect's budget row is locked before its rows are summed again, and a
+        batch inserts its rows in the same transaction that must then wait for that lock. Raises
+        `DatabaseUnavailable`.
+        """
+        suspects = [row[0] for row in await self._db.fetch(_DRIFTED, timeout=_LONG) if row[0] is not None]
+        found = []
+        for user_id in suspects:
+            drift = await self._retry.run(lambda user_id=user_id: self._repair(user_id))  # type: ignore[misc]
+            if drift is not None:
+                found.append(drift)
+        return found
+
+    async def _repair(self, user_id: str) -> Drift | None:
+        async with self._db.transaction() as tx:
+            now = self._clock.now_us()
+            await tx.execute(
+                sql.upsert(tx.dialect, "user_quotas", QUOTA_COLUMNS, ("user_id",)), (user_id, None, 0, 0, now, 1)
+            )
+            ((was,),) = await tx.fetch(
+                sql.locking(tx.dialect, "SELECT cost_used_nano_usd FROM user_quotas WHERE user_id = ?"), (user_id,)
+            )
+            ((landed,),) = await tx.fetch(_SPENT, {"user_id": user_id}, timeout=_LONG)
+            spent = int(landed)
+            if spent == was:
+                return None
+            await tx.execute(
+                "UPDATE user_quotas SET cost_used_nano_usd = ?, updated_at = ? WHERE user_id = ?", (spent, now, user_id)
+            )
+        return Drift(user_id, int(was), spent)
+
+    async def set_reserved(self, held: Mapping[str, int]) -> None:
+        """Store what the open attempts hold against each budget; users not named hold nothing."""
+        async with self._db.transaction() as tx:
+            rows = await tx.fetch("SELECT user_id, reserved_nano_usd FROM user_quotas WHERE reserved_nano_usd <> 0")
+            stored = {user_id: int(reserved) for user_id, reserved in rows}
+            changed = sorted(user for user in {*stored, *held} if stored.get(user, 0) != held.get(user, 0))
+            await tx.executemany(
+                "UPDATE user_quotas SET reserved_nano_usd = ? WHERE user_id = ?",
+                [(held.get(user_id, 0), user_id) for user_id in changed],
+            )
+
+    async def delete_usages_before(self, at: int, limit: int = 1000) -> int:
+        """Retire at most `limit` rows older than `at` (microseconds); their sums stay in `usage_retired`. How many."""
+        return await self._retry.run(lambda: self._retire(at, limit))
+
+    async def _retire(self, at: int, limit: int) -> int:
+        async with self._db.transaction() as tx:
+            rows = await tx.fetch(sql.locking(tx.dialect, _OLD), (at, limit))
+            if not rows:
+                return 0
+            sums: dict[str, tuple[int, int]] = {}
+            for _, user_id, cost in rows:
+                attempts, spent = sums.get(user_id, (0, 0))
+                sums[user_id] = (attempts + 1, spent + cost)
+            these, ids = sql.one_of("attempt_id", [row[0] for row in rows])
+            await tx.execute(sql.delete("usages", these), ids)
+            await tx.executemany(
+                sql.upsert(
+                    tx.dialect,
+                    "usage_retired",
+                    ("user_id", "attempts", "cost_nano_usd"),
+                    ("user_id",),
+                    add=("attempts", "cost_nano_usd"),
+                ),
+                [(user_id, *sums[user_id]) for user_id in sorted(sums)],
+            )
+            return len(rows)
+
+
+_LONG: Final = 60.0
+_OLD: Final = "SELECT attempt_id, user_id, cost_nano_usd FROM usages WHERE at < ? ORDER BY at, attempt_id LIMIT ?"
+
+# One statement, one view of the database: rows and what they moved are compared as of the same moment.
+_DRIFTED: Final = """
+SELECT s.user_id FROM (
+  SELECT user_id, SUM(cost) AS cost FROM (
+    SELECT user_id, SUM(cost_nano_usd) AS cost FROM usages GROUP BY user_id
+    UNION ALL SELECT user_id, cost_nano_usd FROM usage_retired
+    UNION ALL SELECT user_id, -cost_used_nano_usd FROM user_quotas
+  ) parts GROUP BY user_id
+) s WHERE s.cost <> 0 ORDER BY s.user_id
+"""
+_SPENT: Final = """
+SELECT COALESCE((SELECT SUM(cost_nano_usd) FROM usages WHERE user_id = :user_id), 0)
+     + COALESCE((SELECT cost_nano_usd FROM usage_retired WHERE user_id = :user_id), 0)
+"""
+
+
+def check(row: UsageRow) -> None:
+    """Refuse what one of the engines could not hold, so that all of them refuse the same. Raises `Poison`."""
+    for name in COLUMNS:
+        value = getattr(row, name)
+        fault = _fault(name, value)
+        if fault:
+            raise Poison(f"{name} {fault}", row_id=row.attempt_id, field=name)
+
+
+def _fault(name: str, value: Any) -> str | None:
+    if value is None:
+        return None if name in _NULLABLE else "is missing"
+    if isinstance(value, str):
+        if len(value) > _WIDTHS.get(name, _NAME_WIDTH):
+            return f"is longer than {_WIDTHS.get(name, _NAME_WIDTH)} characters"
+        if "\0" in value:
+            return "holds a NUL character"
+        if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+            return "holds half a character (a lone surrogate)"
+        return None
+    if isinstance(value, int):
+        bound = _INT32 if name in _SMALL else _INT64
+        return None if -bound <= value < bound else "is too large a number"
+    return f"is a {type(value).__name__}"
+
+
+def _values(row: UsageRow) -> tuple[Any, ...]:
+    return tuple(
+        str(value) if isinstance(value, str) else int(value) if isinstance(value, bool) else value
+        for value in (getattr(row, name) for name in COLUMNS)
+    )
+
+
+async def _present(tx: Session, attempt_ids: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for start in range(0, len(attempt_ids), 512):
+        these, ids = sql.one_of("attempt_id", attempt_ids[start : start + 512])
+        rows = await tx.fetch(sql.select("usages", ("attempt_id",), f"WHERE {these}"), ids)
+        found.update(row[0] for row in rows)
+    return found
+
+
+async def _roll_up(tx: Session, fresh: Iterable[UsageRow]) -> None:
+    totals: dict[tuple[Any, ...], list[int]] = {}
+    for row in fresh:
+        figures = (
+            1,
+            int(row.outcome == Outcome.FAILED),
+            row.input_tokens or 0,
+            row.output_tokens or 0,
+            row.cache_read_tokens or 0,
+            (row.cache_write_5m_tokens or 0) + (row.cache_write_1h_tokens or 0),
+            row.reasoning_tokens or 0,
+            row.cost_nano_usd,
+        )
+        for period, length in (("day", DAY_US), ("hour", HOUR_US)):
+            key = (period, row.at - row.at % length, row.user_id, row.provider_name, row.model_served)
+            sums = totals.setdefault(key, [0] * len(figures))
+            for index, figure in enumerate(figures):
+                sums[index] += figure
+    statement = sql.upsert(tx.dialect, "usage_rollups", _ROLLUP_KEY + _ROLLUP_SUMS, _ROLLUP_KEY, add=_ROLLUP_SUMS)
+    await tx.executemany(statement, [(*key, *totals[key]) for key in sorted(totals)])
+
+
+async def _advance(tx: Session, position: Position, now: int) -> None:
+    journal_id, segment, offset = position
+    await tx.execute(
+        sql.upsert(
+            tx.dialect, "journal_positions", ("journal_id", "segment", "byte_offset", "updated_at"), ("journal_id",)
+        ),
+        (journal_id, segment, offset, now),
+    )
+    # Never backwards: a repeated older batch must not make a restart read again what has landed.
+    await tx.execute(
+        "UPDATE journal_positions SET segment = :segment, byte_offset = :offset, updated_at = :now"
+        " WHERE journal_id = :journal_id AND (segment < :segment OR (segment = :segment AND byte_offset < :offset))",
+        {"segment": segment, "offset": offset, "now": now, "journal_id": journal_id},
+    )
+
+
+def _raw(row: UsageRow | bytes | str) -> tuple[str | None, str]:
+    """The attempt id, where it can be told, and the row as ASCII JSON with giant texts cut."""
+    if isinstance(row, bytes):
+        return None, json.dumps({"bytes": row[:_QUARANTINED_TEXT].hex(), "length": len(row)})
+    if isinstance(row, str):
+        return None, json.dumps({"text": _cut(row)})
+    fields = {name: _cut(getattr(row, name)) for name in COLUMNS}
+    attempt_id = row.attempt_id if _fault("attempt_id", row.attempt_id) is None else None
+    return attempt_id, json.dumps(fields, ensure_ascii=True, default=repr)
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _QUARANTINED_TEXT:
+        return f"{value[:_QUARANTINED_TEXT]}… ({len(value)} characters)"
+    return value
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode("ascii").replace("\0", "\\0")
