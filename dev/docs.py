@@ -64,7 +64,26 @@ def settings_page() -> str:
     return "\n".join(parts)
 
 
-PAGES: Final = {"docs/settings.md": settings_page}
+DECISIONS_HEAD: Final = """\
+# Decisions
+
+<!-- Made by `make docs` from the files beside it. Do not edit by hand. -->
+
+What was decided, why, and what was refused. Numbered, short, never rewritten: a decision that changes gets a new
+number and the old one says so. [dependencies](dependencies.md) has one line for each library.
+"""
+
+
+def decisions_page() -> str:
+    """docs/decisions/README.md."""
+    lines = []
+    for path in sorted((ROOT / "docs/decisions").glob("[0-9]*.md")):
+        title = path.read_text("utf-8").partition("\n")[0].lstrip("# ").strip()
+        lines.append(f"- [{path.name[:4]}]({path.name}) {title.removeprefix(path.name[:4]).strip()}")
+    return "\n".join([DECISIONS_HEAD, *lines]) + "\n"
+
+
+PAGES: Final = {"docs/decisions/README.md": decisions_page, "docs/settings.md": settings_page}
 
 
 def main() -> int:
