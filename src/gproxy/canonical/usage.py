@@ -50,3 +50,29 @@ class Usage:
             + (self.cache_write_5m or 0)
             + (self.cache_write_1h or 0)
         )
+
+    def then(self, later: Usage) -> Usage:
+        """What is known after a further report of the same attempt.
+
+        Vendors report running totals, so the later report replaces the earlier one and nothing is ever added
+        up; a side (prompt, answer) that it does not mention keeps its earlier figures. A report of nothing but
+        zeros after a real one is a vendor's empty form, not a figure.
+        """
+        if later.total == 0 and self.total > 0:
+            return self
+        prompt = self if later.input is None else later
+        answer = self if later.output is None else later
+        return Usage(
+            input=prompt.input,
+            cache_read=prompt.cache_read,
+            cache_write_5m=prompt.cache_write_5m,
+            cache_write_1h=prompt.cache_write_1h,
+            audio_input=prompt.audio_input,
+            output=answer.output,
+            reasoning=answer.reasoning,
+            audio_output=answer.audio_output,
+        )
+
+
+UNKNOWN = Usage()
+"""Nothing was reported."""

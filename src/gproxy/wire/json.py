@@ -11,6 +11,7 @@ meaning here beyond its type; what a model name stands for is decided elsewhere.
 
 from __future__ import annotations
 
+import json
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar
@@ -548,6 +549,43 @@ def loads(body: bytes | Raw) -> Any:
     Raises `JsonProblem`.
     """
     return _guarded(_anything, bytes(body) if isinstance(body, Raw) else body)
+
+
+def loads_lenient(body: bytes) -> Any:
+    """The same for what vendors send: half a surrogate pair, NaN or a raw control character is let pass.
+
+    An answer was paid for; that one character in it is broken must not cost its figures. Raises `JsonProblem`.
+    """
+    try:
+        return loads(body)
+    except JsonProblem as problem:
+        try:
+            return json.loads(body, strict=False)
+        except (ValueError, RecursionError):
+            raise problem from None
+
+
+def fields(body: bytes, *names: str) -> dict[str, Any]:
+    """Only the named fields of a vendor's JSON object (those that are there), the rest skipped at low cost.
+
+    Lenient like `loads_lenient`. Raises `JsonProblem` when the body is no JSON object.
+    """
+    try:
+        found = _guarded(_decoder_of_fields(names), body)
+    except JsonProblem:
+        whole = loads_lenient(body)
+        if not isinstance(whole, dict):
+            raise
+        return {name: whole[name] for name in names if name in whole}
+    values = zip(names, msgspec.structs.astuple(found), strict=True)
+    return {name: value for name, value in values if value is not UNSET}
+
+
+@lru_cache(64)
+def _decoder_of_fields(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    own = [f"f{i}" for i in range(len(names))]
+    kind = msgspec.defstruct("Some", [(f, Any, UNSET) for f in own], rename=dict(zip(own, names, strict=True)))
+    return msgspec.json.Decoder(kind)
 
 
 def dumps(value: Any) -> bytes:

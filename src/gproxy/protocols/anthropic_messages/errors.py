@@ -1,0 +1,64 @@
+"""Errors as Anthropic writes them, and reading them.
+
+`{"type": "error", "error": {"type", "message"}, "request_id"}`; in a stream the same object as `event: error`.
+The dialect has no code, so ours stands beside the type, where SDKs carry unknown fields along.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gproxy.errors import Kind
+from gproxy.protocols import complaints
+from gproxy.wire import sse
+from gproxy.wire.json import dumps
+
+if TYPE_CHECKING:
+    from gproxy.canonical.failure import VendorError
+    from gproxy.errors import Failure
+
+# Anthropic's own words (API docs, "Errors").
+_TYPES: Final = {
+    Kind.OVERLOADED: "overloaded_error",
+    Kind.DRAINING: "overloaded_error",
+    Kind.NO_CREDENTIAL: "overloaded_error",
+}
+_TYPES_BY_STATUS: Final = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def render(failure: Failure, *, vendor: VendorError | None = None, request_id: str | None = None) -> bytes:
+    """The error body for a failure. `vendor`: the vendor's own complaint, whose names are kept when it is passed on."""
+    status = failure.status
+    kind = _TYPES.get(failure.kind) or _TYPES_BY_STATUS.get(status)
+    if kind is None:
+        kind = "invalid_request_error" if status < 500 else "api_error"
+    own_name = vendor.type if vendor and vendor.type and vendor.type.endswith(("_error", "_too_large")) else None
+    error: dict[str, Any] = {
+        "type": own_name or kind,
+        "message": failure.text,
+        "code": (vendor.code if vendor else None) or failure.kind.value,
+    }
+    body: dict[str, Any] = {"type": "error", "error": error}
+    if request_id is not None:
+        body["request_id"] = request_id
+    return dumps(body)
+
+
+def stream_error(failure: Failure, *, vendor: VendorError | None = None, request_id: str | None = None) -> bytes:
+    """The last frame of a stream that has begun and cannot go on."""
+    return sse.encode(render(failure, vendor=vendor, request_id=request_id), "error")
+
+
+def decode(body: bytes) -> VendorError:
+    """A vendor's error body taken apart; never fails."""
+    return complaints.read(body)

@@ -1,0 +1,63 @@
+"""What an OpenAI-shaped answer says was used; also for legacy completions and embeddings.
+
+`prompt_tokens` includes what came from and went to the prompt cache; vendors name the parts in several ways.
+Where `total_tokens` is more than prompt + completion, the missing part is reasoning (xAI, Google) or audio
+(Mistral) that the vendor counts beside the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gproxy.canonical.usage import UNKNOWN, Usage
+from gproxy.protocols.figures import count, first_count, part_of, within
+from gproxy.wire.json import fields
+
+
+def usage_of_body(body: bytes) -> tuple[Usage, str | None]:
+    """Usage and the vendor's model name from a whole answer. Raises `JsonProblem` when it is no JSON object."""
+    found = fields(body, "usage", "model", "x_groq")
+    model = found.get("model")
+    return usage_of(found), model if isinstance(model, str) and model else None
+
+
+def usage_of(body: dict[str, Any]) -> Usage:
+    """Usage from a decoded answer or stream chunk; `UNKNOWN` when it holds none."""
+    raw = body.get("usage")
+    if not isinstance(raw, dict) or not raw:
+        raw = part_of(body.get("x_groq"), "usage")
+    if not isinstance(raw, dict):
+        return UNKNOWN
+    prompt_details = raw.get("prompt_tokens_details") or raw.get("prompt_token_details")
+    answer_details = raw.get("completion_tokens_details") or raw.get("completion_token_details")
+    audio_input = count(part_of(prompt_details, "audio_tokens"))
+    reasoning = first_count(part_of(answer_details, "reasoning_tokens"), raw.get("reasoning_tokens"))
+    prompt, answer = _both_sides(raw, audio_input, reasoning)
+    cache_read = first_count(
+        part_of(prompt_details, "cached_tokens"),
+        raw.get("prompt_cache_hit_tokens"),
+        raw.get("cache_read_input_tokens"),
+        raw.get("cached_tokens"),
+        raw.get("num_cached_tokens"),
+    )
+    cache_write = first_count(part_of(prompt_details, "cache_write_tokens"), raw.get("cache_creation_input_tokens"))
+    return within(
+        prompt,
+        answer,
+        cache_read=cache_read,
+        cache_write=cache_write,
+        cache_write_1h=count(part_of(raw.get("cache_creation"), "ephemeral_1h_input_tokens")),
+        reasoning=reasoning,
+        audio_input=audio_input,
+        audio_output=count(part_of(answer_details, "audio_tokens")),
+    )
+
+
+def _both_sides(raw: dict[str, Any], audio: int | None, reasoning: int | None) -> tuple[int | None, int | None]:
+    prompt, answer, total = (count(raw.get(key)) for key in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    if prompt is None or answer is None:
+        return prompt, answer
+    if total is None:
+        return prompt, answer + reasoning if reasoning and reasoning > answer else answer
+    beside = max(total - prompt - answer, 0)
+    return (prompt + beside, answer) if beside and beside == audio else (prompt, answer + beside)

@@ -1,0 +1,58 @@
+"""Watching a Responses stream go by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gproxy.protocols import complaints
+from gproxy.protocols.openai_responses.usage import usage_of
+from gproxy.protocols.tap import SseTap, text_fields
+from gproxy.wire.json import patch
+
+if TYPE_CHECKING:
+    from gproxy.wire.sse import Event
+
+_LAST: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+
+
+class StreamTap(SseTap):
+    """Reads usage from the closing `response.*` event, which carries the whole response.
+
+    Usage is always part of this dialect's streams: `hide_usage_chunk` finds nothing to hide.
+    """
+
+    __slots__ = ()
+
+    text = text_fields("delta")
+    marks = (
+        b"response.completed",
+        b"response.incomplete",
+        b"response.failed",
+        b"response.cancelled",
+        b'"type":"error"',
+        b'"type": "error"',
+        b"event: error",
+        b'data: {"error"',
+    )
+    model_path = ("response", "model")
+
+    def learn(self, event: Event, body: dict[str, Any]) -> bool:
+        """Take note of one event."""
+        kind = body.get("type") or event.name
+        response = body.get("response")
+        if isinstance(response, dict):
+            self._usage = self._usage.then(usage_of(response.get("usage")))
+            model = response.get("model")
+            self.model = model if isinstance(model, str) and model else self.model
+            if response.get("error"):
+                self.error = complaints.of_value(response) or self.error
+        elif kind == "error" or body.get("error"):
+            self.error = complaints.of_value(body) or self.error
+        if kind in _LAST:
+            self.finished = True
+        return True
+
+
+def echo_model(body: bytes, model: str) -> bytes:
+    """A whole answer with the model's name replaced by the one the client used; no other byte changes."""
+    return patch(body, {"model": model})
