@@ -10,12 +10,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from gproxy.errors import Failure, Kind, Refused
-from gproxy.server.exchange import ClientGone
+from gproxy.errors import ClientGone, Failure, Kind, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from gproxy.server.exchange import Request, Responder
     from gproxy.wire.http import Header
 
@@ -45,7 +42,16 @@ class AsgiHandler:
         if request.length > self._max_body:
             raise Refused(_too_large(self._max_body))
         exchange = _Exchange(request, responder, self._max_body)
-        await self._app(self._scope(request), exchange.receive, exchange.send)
+        try:
+            await self._app(self._scope(request), exchange.receive, exchange.send)
+        except Exception:
+            # Frameworks turn a body that ends early into errors of their own; the cause is known here.
+            if exchange.refusal is None and not responder.gone:
+                raise
+        finally:
+            await exchange.close()
+        if exchange.refusal is not None:
+            raise exchange.refusal
 
     def _scope(self, request: Request) -> dict[str, Any]:
         # The fixed part of the specification says str for `path`; bytes that are no UTF-8 are kept as surrogates.
@@ -69,18 +75,23 @@ class AsgiHandler:
 
 
 class _Exchange:
-    """The two callables of one request."""
+    """The two callables of one request. `refusal` is why its body will not be read to the end, if so."""
 
     def __init__(self, request: Request, responder: Responder, max_body: int) -> None:
         self._request = request
         self._responder = responder
         self._max_body = max_body
-        self._chunks: AsyncIterator[bytes] = request.chunks()
+        self._chunks = request.chunks()
         self._body_seen = False
         self._received = 0
+        self.refusal: Refused | None = None
         self._over = asyncio.Event()  # the client left or the answer is complete
         self._start: tuple[int, list[Header]] | None = None
         responder.on_gone(self._over.set)
+
+    async def close(self) -> None:
+        """No more of the body is wanted."""
+        await self._chunks.aclose()
 
     async def receive(self) -> _Message:
         """`http.request` until the body is over, then `http.disconnect` once the exchange is."""
@@ -90,24 +101,27 @@ class _Exchange:
             except ClientGone:
                 self._body_seen = True
                 return {"type": "http.disconnect"}
+            except Refused as refusal:
+                return self._refuse(refusal)
             self._received += len(data)
             if self._received > self._max_body:
-                return self._refuse_body()
+                return self._refuse(Refused(_too_large(self._max_body)))
             self._body_seen = not data
             return {"type": "http.request", "body": data, "more_body": bool(data)}
         await self._over.wait()
         return {"type": "http.disconnect"}
 
-    def _refuse_body(self) -> _Message:
-        """The application sees its client leave; the client sees why."""
+    def _refuse(self, refusal: Refused) -> _Message:
+        """The application sees its client leave; the client is told why once the application returned."""
+        self.refusal = refusal
         self._body_seen = True
         self._over.set()
-        if self._responder.started:
-            self._responder.abort()
-        raise Refused(_too_large(self._max_body))
+        return {"type": "http.disconnect"}
 
     async def send(self, message: _Message) -> None:
-        """`http.response.start` and `http.response.body`; ignored once the client left."""
+        """`http.response.start` and `http.response.body`; ignored once the client left or the body was refused."""
+        if self.refusal is not None:
+            return
         kind = message["type"]
         if kind == "http.response.start" and self._start is None and not self._responder.started:
             headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]

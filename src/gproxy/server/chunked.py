@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
+_NAME = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;%b(?:=(?:%b|%b))?)*" % (_NAME, _NAME, _QUOTED))
+_TRAILER: Final = re.compile(rb"(%b):[\t\x20-\x7e\x80-\xff]*" % _NAME)
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
 _MAX_SIZE_LINE: Final = 1024  # 16 digits and a generous extension; nobody is known to send one
 _MAX_EXTENSIONS: Final = 16_384  # over the whole message (Go's CVE-2023-39326)

@@ -16,10 +16,10 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, cast
 
-from gproxy.errors import Failure, Kind, Refused
+from gproxy.errors import ClientGone, Failure, Kind, Refused
 from gproxy.server.chunked import BadChunk, ChunkedDecoder
 from gproxy.server.encode import CONTINUE, encode_head
-from gproxy.server.exchange import ClientGone, Request, Responder
+from gproxy.server.exchange import Request, Responder
 from gproxy.server.head import BadHead, Scout, parse_head
 from gproxy.server.hub import NEVER
 
@@ -43,6 +43,7 @@ class Connection(asyncio.Protocol):
         "_deaf_bytes",
         "_decoder",
         "_drains",
+        "_forgave",
         "_head",
         "_held",
         "_held_at",
@@ -89,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._decoder: ChunkedDecoder | None = None  # when it is not
         self._held = b""  # input behind the current request, from `_held_at` on
         self._held_at = 0
+        self._forgave = False
         self._paused = False
         self._must_close = False
         self._deaf_bytes = 0
@@ -162,6 +164,11 @@ class Connection(asyncio.Protocol):
     def _parse(self, data: bytes, at: int) -> None:
         """A request begins at `data[at:]`."""
         if data.startswith(b"\r\n", at):  # RFC 9112 section 2.2: one empty line before a request is forgiven
+            if self._forgave:
+                bad = BadHead(400, "empty lines before the request line")
+                self._refuse(bad.status, bad.failure, None)
+                return
+            self._forgave = True
             at += 2
             if at == len(data):
                 return
@@ -206,6 +213,7 @@ class Connection(asyncio.Protocol):
         except BadHead as bad:
             self._refuse(bad.status, bad.failure, bad.path)
             return
+        self._forgave = False
         self._request = request = Request(head, self)
         self._responder = responder = Responder(request, self)
         self.deadline = NEVER

@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from gproxy.errors import Failure, Kind, Refused
+from gproxy.errors import ClientGone, Failure, Kind, Refused
 from gproxy.server.encode import CONTINUE, LAST_CHUNK, encode_head
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from gproxy.server.connection import Connection
     from gproxy.server.head import Head
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 _COPY_LIMIT: Final = 16_384  # below it one copy is cheaper than a second buffer in the system call
 _NO_LIMIT: Final = -1
-
-
-class ClientGone(Exception):  # noqa: N818 - it names what happened
-    """The client closed its connection; nobody reads what this request would still say."""
 
 
 class Request:
@@ -115,7 +111,7 @@ class Request:
             raise Refused(_too_large(limit))
         return self._take()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it arrives, never empty pieces. Reading from the client pauses while too much is unread.
 
         Raises as `body` does, but knows no size limit.

@@ -139,6 +139,7 @@ def parse_head(raw: bytes, max_headers: int) -> Head:
 def _examine(head: Head) -> bytes | None:
     """Read the headers that decide framing and the life of the connection; returns the host."""
     host: bytes | None = None
+    options: bytes | None = None
     for name, value in head.headers:
         if name not in _WATCHED:
             continue
@@ -149,7 +150,7 @@ def _examine(head: Head) -> bytes | None:
             if value not in _KNOWN_HOSTS:
                 _check_host(value)
         elif name == b"connection":
-            _connection(head, value)
+            options = value if options is None else options + b"," + value
         elif name == b"content-length":
             # llhttp has refused repeated, signed, listed and overflowing lengths, and one beside transfer-encoding.
             if not value.isdigit() or int(value) > _MAX_LENGTH:
@@ -166,19 +167,15 @@ def _examine(head: Head) -> bytes | None:
             head.expects = True
     if host is None and head.http11:
         raise BadHead(400, "the Host header is missing")
+    if options is not None and not (head.http11 and options == b"keep-alive"):
+        head.keep_alive = _persists(head, options)
     return host
 
 
-def _connection(head: Head, value: bytes) -> None:
-    low = value.lower()
-    if low == b"keep-alive":
-        head.keep_alive = True
-        return
-    tokens = {token.strip() for token in low.split(b",")}
-    if b"close" in tokens:
-        head.keep_alive = False
-    elif b"keep-alive" in tokens:
-        head.keep_alive = True
+def _persists(head: Head, options: bytes) -> bool:
+    """RFC 9112 section 9.3: `close` wins; HTTP/1.1 keeps by default, HTTP/1.0 when asked to."""
+    tokens = {token.strip() for token in options.lower().split(b",")}
+    return b"close" not in tokens and (head.http11 or b"keep-alive" in tokens)
 
 
 def _check_host(value: bytes) -> None:
