@@ -96,11 +96,14 @@ def test_contradictions_are_refused(flags: dict[str, str], word: str) -> None:
 
 @pytest.mark.parametrize("setting", [s for s in all_settings() if s.missing], ids=lambda s: s.name)
 def test_what_does_not_work_yet_is_refused_rather_than_ignored(setting: Setting) -> None:
-    text = {"workers": "2"}.get(setting.name, "redis://127.0.0.1")
+    text = {"workers": "2", "trusted_proxies": "10.0.0.0/8", "max_upload": "1GiB"}.get(
+        setting.name, "redis://127.0.0.1"
+    )
     with pytest.raises(BadSettings, match=setting.missing):
         load({}, {setting.env: text})
-    if setting.default is not None:
-        assert not load({}, {setting.env: str(setting.default)}).explicit("port")
+    assert load({}, {setting.env: setting.default_text if setting.default else ""}).origin("port") is Origin.DEFAULT
+    if setting.stored:
+        assert load({}, {}, {setting.name: text}).origin(setting.name) is Origin.STORED
 
 
 def test_a_misspelt_variable_is_noticed_and_a_foreign_one_is_not() -> None:

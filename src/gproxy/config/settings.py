@@ -150,6 +150,7 @@ class Settings:
         NETWORKS,
         Group.LISTEN,
         "Addresses or networks whose forwarded-for headers are believed.",
+        missing="this version believes no forwarded-for header",
     )
     workers: int = _setting(
         1,
@@ -296,6 +297,7 @@ class Settings:
         size(1),
         Group.LIMITS,
         "Largest file upload; beyond it 413.",
+        missing="this version takes no uploads",
         stored=True,
     )
     shutdown_delay: float = _setting(

@@ -75,8 +75,8 @@ def _service_link(setting: Setting, text: str) -> bool:
 
 def _contradictions(settings: Settings) -> Iterable[str]:
     for setting in all_settings():
-        # Accepting what has no effect would be a promise that is not kept.
-        if setting.missing and getattr(settings, setting.name) != setting.default:
+        # Accepting what has no effect would be a promise that is not kept. What is stored was checked when saved.
+        if setting.missing and settings.explicit(setting.name) and getattr(settings, setting.name) != setting.default:
             yield f"{setting.named}: {setting.missing}; leave it out"
     if (settings.tls_cert is None) != (settings.tls_key is None):
         yield "--tls-cert / GPROXY_TLS_CERT and --tls-key / GPROXY_TLS_KEY: give both or neither"
