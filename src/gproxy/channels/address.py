@@ -109,12 +109,11 @@ def numeric_address(host: str) -> IPAddress | None:
         except ValueError:
             raise ValueError("has a host that is not a valid IPv6 address") from None
     parts = host.split(".")
+    if not parts[-1] or _number(parts[-1]) is None:
+        return None
     if len(parts) > 4 or not all(parts):
-        return None
-    numbers = [_number(part) for part in parts]
-    if numbers[-1] is None:
-        return None
-    *leading, last = numbers
+        raise ValueError("has a host that is not a valid IPv4 address")
+    *leading, last = [_number(part) for part in parts]
     value = 0
     for number in leading:
         if number is None or number > 255:

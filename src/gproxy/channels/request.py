@@ -91,13 +91,17 @@ def prepare(
     a token and none was given, `Unsendable` for values that no request may hold.
     """
     vendor = provider.vendor
-    path = provider.base_path + _filled(endpoint.batch_path if batch else endpoint.path, model, credential)
-    fixed = _filled(endpoint.query, model, credential) if endpoint.query else ""
+    try:
+        path = provider.base_path + _filled(endpoint.batch_path if batch else endpoint.path, model, credential)
+        fixed = _filled(endpoint.query, model, credential) if endpoint.query else ""
+        whole = _query(fixed, query).encode("ascii")
+    except UnicodeEncodeError:  # a lone surrogate
+        raise Unsendable("the model or the query holds characters that no address can carry") from None
     draft = Draft(
         endpoint.method.encode("ascii"),
         provider.origin,
         path.encode("ascii"),
-        _query(fixed, query).encode("ascii"),
+        whole,
         _headers(vendor, endpoint, caller_headers, content_type),
         body,
     )

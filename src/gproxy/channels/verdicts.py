@@ -89,7 +89,6 @@ class _Rule:
 
 
 RULES: Final[Mapping[str, _Rule]] = {
-    "ok": _Rule(VerdictKind.OK, False, Scope.CREDENTIAL, ""),
     "bad_key": _Rule(VerdictKind.BAD_KEY, True, Scope.CREDENTIAL, "the vendor refused the key", spends_budget=False),
     # The key is good but not for this model: one tenant's request must not take the key from all the others.
     "no_access": _Rule(
@@ -111,7 +110,6 @@ RULES: Final[Mapping[str, _Rule]] = {
 """The verdicts a catalog file may name."""
 
 SHARED: Final = (
-    VerdictRule("2xx", "ok"),
     VerdictRule("401", "bad_key"),
     VerdictRule("403", "bad_key"),
     # https://platform.openai.com/docs/guides/error-codes, the words other vendors took over
@@ -122,7 +120,6 @@ SHARED: Final = (
     VerdictRule("5xx", "broken"),
     VerdictRule("4xx", "client_error"),
     VerdictRule("3xx", "redirected"),
-    VerdictRule("1xx", "broken"),
 )
 
 
@@ -140,7 +137,7 @@ def judge(vendor: Vendor, status: int, headers: Sequence[Header], error: VendorE
         rule = VerdictRule("5xx", "broken")
     meaning = RULES[rule.verdict]
     rest = None
-    if meaning.kind not in {VerdictKind.OK, VerdictKind.CLIENT_ERROR}:
+    if meaning.kind is not VerdictKind.CLIENT_ERROR:
         rest = _rest(vendor, meaning.kind, headers, error, now_us) or rule.rest or meaning.rest
     return Verdict(
         meaning.kind,
