@@ -240,7 +240,8 @@ def _responses(verdict: Verdict, events: list[tuple[str | None, str]]) -> None:
         kind = value["type"]
         if name is not None and name != kind:
             verdict.faults.append(f"event {name!r} carries {kind!r}")
-        if verdict.complete or verdict.error:
+        # OpenAI itself sends `error` and then `response.failed`: the event and the state it leaves behind.
+        if verdict.complete or (verdict.error and kind != "response.failed"):
             verdict.faults.append("an event after the end")
             return
         sequence = value.get("sequence_number")

@@ -229,6 +229,12 @@ def _nonce_in(row: Row, nonces: Collection[str]) -> str | None:
 def _pair_up(attempts: list[Counted], rows: list[Row]) -> tuple[Pairs, list[Counted], list[Row]]:
     """In order; where the numbers differ, rows that reached no vendor (failed before it) are left over first."""
     rows = list(rows)
+    numbers = [int(row["attempt_no"]) for row in rows]
+    if len(rows) < len(attempts) and len(set(numbers)) == len(numbers) and max(numbers) <= len(attempts):
+        # Some are lost: the numbers tell which, so that the others are not blamed.
+        taken = {number - 1 for number in numbers}
+        pairs = [(attempts[number - 1], row) for number, row in zip(numbers, rows, strict=True)]
+        return pairs, [attempt for at, attempt in enumerate(attempts) if at not in taken], []
     surplus = len(rows) - len(attempts)
     over: list[Row] = []
     for row in [row for row in rows if _reached_nobody(row)]:

@@ -154,7 +154,7 @@ async def _buffered(attempt: Attempt, status: int, headers: list[Header], body: 
         return await faults.raw_lengths(attempt, status, headers, body)
     if wish.fail == "no_end":
         body = body[:-1]
-    if not (chunked or wish.split or wish.delay or wish.encoding):
+    if not (chunked or wish.split or wish.encoding):
         connection.write(head(status, [*headers, (b"content-length", b"%d" % len(body))]) + body)
         await connection.drain()
         return "complete"

@@ -1,0 +1,343 @@
+"""A judge that cannot condemn is none: every kind of lie is planted and must be found; the truth must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gproxy.vendor.tally import Figures
+from tests.vendor.count import Count, Counted
+from tests.vendor.load import Call
+from tests.vendor.reconcile import judge_samples, per_million, reconcile, table
+
+PRICE = per_million(prompt=0.4, output=1.6, cache_read=0.1)
+
+
+def counted(n: int, nonce: str | None, **more: Any) -> Counted:
+    facts: dict[str, Any] = {
+        "n": n,
+        "at": 1_000_000 * n,
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "model": "gpt",
+        "credential": "aaaa",
+        "nonce": nonce,
+        "dialect": "openai_chat",
+        "operation": "stream",
+        "stream": True,
+        "max_output": None,
+        "connection": 1,
+        "correlation": {},
+        "how": "complete",
+        "status": 200,
+        "declared": Figures(input=10 + n, output=5 + n, cache_read=2),
+        "usage_sent": True,
+        "tokens_sent": 5 + n,
+        "bytes_sent": 900,
+    }
+    return Counted(**{**facts, **more})
+
+
+def row_of(attempt: Counted, **more: Any) -> dict[str, Any]:
+    tokens = attempt.declared or Figures()
+    row: dict[str, Any] = {
+        "attempt_id": f"a{attempt.n}",
+        "request_id": f"r-{attempt.nonce}",
+        "at": attempt.at - 1000,
+        "user_id": "u1",
+        "credential_id": "cred-1",
+        "operation": attempt.operation,
+        "model_asked": "main/gpt",
+        "model_served": "gpt",
+        "input_tokens": tokens.input,
+        "output_tokens": tokens.output,
+        "cache_read_tokens": tokens.cache_read,
+        "cache_write_5m_tokens": None,
+        "cache_write_1h_tokens": None,
+        "source": "reported",
+        "outcome": "complete",
+        "status": 200,
+        "attempt_no": 1,
+        "excess_nano_usd": 0,
+        **more,
+    }
+    if "cost_nano_usd" not in row:
+        shown = Figures(row["input_tokens"] or 0, row["output_tokens"] or 0, row["cache_read_tokens"] or 0)
+        row["cost_nano_usd"] = 0 if row["outcome"] == "failed" else PRICE(row, shown)
+    return row
+
+
+class World:
+    """Three honest requests, the second with a failed first attempt."""
+
+    def __init__(self) -> None:
+        self.attempts = [
+            counted(1, "a"),
+            counted(2, "b", status=503, declared=None, usage_sent=False, tokens_sent=0),
+            counted(3, "b"),
+            counted(4, "c", operation="generate", stream=False),
+        ]
+        self.rows = [
+            row_of(self.attempts[0]),
+            row_of(
+                self.attempts[1],
+                outcome="failed",
+                status=503,
+                source="estimated",
+                input_tokens=None,
+                output_tokens=None,
+                cache_read_tokens=None,
+            ),
+            row_of(self.attempts[2], attempt_no=2),
+            row_of(self.attempts[3]),
+        ]
+        self.calls = [
+            Call(nonce, "openai_chat", True, status=200, request_id=f"r-{nonce}", complete=True, legal=True, tokens=9)
+            for nonce in "abc"
+        ]
+        self.quota: dict[str, Any] = {"user_id": "u1", "quota_nano_usd": 10**9, "reserved_nano_usd": 0}
+        self.problems: list[str] = []
+        self.more: dict[str, Any] = {}
+
+    def judged(self) -> list[str]:
+        spent = sum(row["cost_nano_usd"] for row in self.rows)
+        quota = {"cost_used_nano_usd": spent, **self.quota}
+        found = reconcile(
+            Count(self.attempts, 0, self.problems),
+            self.rows,
+            [quota],
+            price=PRICE,
+            calls=self.calls,
+            credentials={"aaaa": "cred-1"},
+            **self.more,
+        )
+        return [violation.kind for violation in found]
+
+
+def test_the_truth_passes() -> None:
+    assert World().judged() == []
+    assert table([]) == "reconciled: no violation"
+
+
+def lose(world: World) -> None:
+    del world.rows[3]
+
+
+def lose_one_try(world: World) -> None:
+    del world.rows[1]
+    world.rows[1]["attempt_no"] = 1
+
+
+def double_by_id(world: World) -> None:
+    world.rows.append(dict(world.rows[0], request_id="r-else"))
+
+
+def double_by_request(world: World) -> None:
+    world.rows.append(dict(world.rows[0], attempt_id="other", attempt_no=2))
+
+
+def phantom(world: World) -> None:
+    world.rows.append(dict(world.rows[0], attempt_id="ghost", request_id="r-ghost", model_served="x", model_asked="x"))
+
+
+def interrupted_phantom_without_a_kill(world: World) -> None:
+    ghost = row_of(counted(9, "ghost"), outcome="interrupted", output_tokens=None, model_served="x", model_asked="x")
+    world.rows.append(ghost)
+
+
+def wrong_tokens(world: World) -> None:
+    world.rows[0] = row_of(world.attempts[0], output_tokens=7)
+
+
+def cached_billed_twice(world: World) -> None:
+    world.rows[0] = row_of(world.attempts[0], input_tokens=13)
+
+
+def one_nano_off(world: World) -> None:
+    world.rows[0]["cost_nano_usd"] += 1
+
+
+def complete_but_estimated(world: World) -> None:
+    world.rows[0]["source"] = "estimated"
+
+
+def free_although_received(world: World) -> None:
+    world.attempts[0] = counted(1, "a", how="client_closed", usage_sent=False, tokens_sent=4)
+    zero = {"input_tokens": 0, "output_tokens": 0, "cache_read_tokens": 0}
+    world.rows[0] = row_of(world.attempts[0], source="partial", outcome="cancelled", **zero)
+
+
+def too_little_for_what_was_received(world: World) -> None:
+    world.attempts[0] = counted(1, "a", how="client_closed", usage_sent=False, tokens_sent=30)
+    world.calls[0].tokens = 30
+    world.rows[0] = row_of(world.attempts[0], source="partial", outcome="cancelled", output_tokens=6)
+    world.more["checkpoint_tokens"] = 20
+
+
+def cut_called_complete(world: World) -> None:
+    world.attempts[0] = counted(1, "a", how="cut", usage_sent=False, tokens_sent=2)
+
+
+def error_called_complete(world: World) -> None:
+    world.rows[1] = row_of(world.attempts[1], source="estimated")
+
+
+def failure_that_costs(world: World) -> None:
+    world.rows[1]["cost_nano_usd"] = 5
+
+
+def other_credential(world: World) -> None:
+    world.rows[0]["credential_id"] = "cred-2"
+
+
+def attempt_numbers(world: World) -> None:
+    world.rows[2]["attempt_no"] = 1
+
+
+def quota_drift(world: World) -> None:
+    world.quota["cost_used_nano_usd"] = 1
+
+
+def still_held(world: World) -> None:
+    world.quota["reserved_nano_usd"] = 3
+
+
+def overspent(world: World) -> None:
+    world.quota["quota_nano_usd"] = 100
+
+
+def hole_in_the_count(world: World) -> None:
+    world.problems.append("1 attempt numbers are missing")
+
+
+def client_left_hanging(world: World) -> None:
+    world.calls[0] = Call("a", "openai_chat", True, status=200, request_id="r-a", faults=["message_stop missing"])
+
+
+def client_cut_off(world: World) -> None:
+    world.calls[0] = Call("a", "openai_chat", True, status=200, request_id="r-a", broken="closed inside the answer")
+
+
+ALSO: dict[Callable[[World], None], set[str]] = {
+    # The remaining row stands for the failed try, and so tells the wrong story about it too.
+    lose_one_try: {"OUTCOME", "USAGE"},
+}
+
+
+@pytest.mark.parametrize(
+    ("lie", "kinds"),
+    [
+        (lose, {"LOST"}),
+        (lose_one_try, {"LOST"}),
+        (double_by_id, {"DOUBLED", "PHANTOM"}),
+        (double_by_request, {"DOUBLED"}),
+        (phantom, {"PHANTOM"}),
+        (interrupted_phantom_without_a_kill, {"PHANTOM"}),
+        (wrong_tokens, {"USAGE"}),
+        (cached_billed_twice, {"USAGE"}),
+        (one_nano_off, {"COST"}),
+        (complete_but_estimated, {"USAGE"}),
+        (free_although_received, {"UNBILLED"}),
+        (too_little_for_what_was_received, {"UNBILLED"}),
+        (cut_called_complete, {"OUTCOME"}),
+        (error_called_complete, {"OUTCOME"}),
+        (failure_that_costs, {"COST"}),
+        (other_credential, {"CREDENTIAL"}),
+        (attempt_numbers, {"ATTEMPTS"}),
+        (quota_drift, {"QUOTA"}),
+        (still_held, {"HELD"}),
+        (overspent, {"OVERSPENT"}),
+        (hole_in_the_count, {"COUNT"}),
+        (client_left_hanging, {"CLIENT"}),
+        (client_cut_off, {"CLIENT"}),
+    ],
+)
+def test_every_lie_is_found(lie: Callable[[World], None], kinds: set[str]) -> None:
+    world = World()
+    lie(world)
+    found = set(world.judged())
+    assert kinds <= found
+    # A lie may break more than one rule, but an honest part must not be blamed for it.
+    assert found - kinds <= ALSO.get(lie, set())
+
+
+def test_a_kill_excuses_only_what_it_explains() -> None:
+    world = World()
+    world.more["killed"] = True
+    none = {"input_tokens": None, "output_tokens": None, "cache_read_tokens": None}
+    world.rows.append(row_of(counted(9, "z"), attempt_id="z", outcome="interrupted", source="estimated", **none))
+    world.calls.append(Call("z", "openai_chat", True, broken="closed without an answer", sent=True))
+    assert world.judged() == []
+    world.rows[-1] = dict(world.rows[-1], output_tokens=4, cost_nano_usd=4 * 1600)
+    assert world.judged() == ["PHANTOM"]
+    world = World()
+    world.more["killed"] = True
+    lose(world)
+    assert world.judged() == ["LOST"]
+
+
+def test_unreachable_excuses_only_free_failures() -> None:
+    world = World()
+    world.more["unreachable"] = True
+    none = {"input_tokens": None, "output_tokens": None, "cache_read_tokens": None}
+    world.rows.append(row_of(counted(9, "z"), outcome="failed", status=502, source="estimated", **none))
+    assert world.judged() == []
+    world.rows[-1]["outcome"] = "complete"
+    assert "PHANTOM" in world.judged()
+
+
+def test_rows_are_matched_without_request_ids() -> None:
+    """The gateway died before it answered: model, credential, tokens and time are all there is."""
+    world = World()
+    world.calls = []
+    assert world.judged() == []
+    del world.rows[0]
+    assert world.judged() == ["LOST"]
+    world = World()
+    world.calls = []
+    world.rows.append(dict(world.rows[0], attempt_id="again"))
+    assert world.judged() == ["PHANTOM"]
+
+
+def test_a_nonce_in_the_model_name_joins_directly() -> None:
+    attempts = [counted(n, f"m{n}", model=f"sim/tokens=3,n=m{n}") for n in (1, 2)]
+    rows = [row_of(a, request_id="?", model_asked=f"main/{a.model}", model_served=a.model) for a in attempts]
+    assert reconcile(Count(attempts), rows, price=PRICE) == []
+    rows[0]["output_tokens"] += 1
+    assert {v.kind for v in reconcile(Count(attempts), rows, price=PRICE)} == {"USAGE", "COST"}
+    assert [v.kind for v in reconcile(Count(attempts), rows[1:], price=PRICE)] == ["LOST"]
+
+
+def test_count_tokens_and_lists_need_no_row() -> None:
+    attempts = [counted(1, None, operation="count_tokens"), counted(2, None, operation="list_models")]
+    assert reconcile(Count(attempts), []) == []
+    assert [v.kind for v in reconcile(Count(attempts), [], operations={"count_tokens"})] == ["LOST"]
+
+
+def test_what_was_spent_before_counts_too() -> None:
+    world = World()
+    world.quota["cost_used_nano_usd"] = sum(row["cost_nano_usd"] for row in world.rows) + 50
+    assert world.judged() == ["QUOTA"]
+    world.more["cost_before"] = {"u1": 50}
+    assert world.judged() == []
+
+
+def test_samples_never_exceed_the_limit() -> None:
+    assert judge_samples([(5, 5, 10), (1, 99, None)]) == []
+    assert [v.kind for v in judge_samples([(5, 6, 10)])] == ["OVERSPENT"]
+
+
+def test_prices_are_whole_nano_dollars() -> None:
+    tokens = Figures(input=3, output=2, cache_read=1, cache_write_5m=1, cache_write_1h=1)
+    price = per_million(prompt=3, output=15, cache_read=0.3, cache_write_5m=3.75, cache_write_1h=6)
+    assert price({}, tokens) == 3 * 3000 + 2 * 15000 + 300 + 3750 + 6000
+
+
+def test_the_table_counts_kinds() -> None:
+    world = World()
+    lose(world)
+    found = reconcile(Count(world.attempts), world.rows, price=PRICE, calls=world.calls)
+    assert table(found).splitlines()[0] == "LOST 1"
+    assert "attempt=4" in table(found)
