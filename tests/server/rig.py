@@ -144,13 +144,13 @@ async def serving(
     sockets = bind("127.0.0.1", 0)
     port = sockets[0].getsockname()[1]
     real_tick, hub.TICK = hub.TICK, tick  # type: ignore[misc]
+    rig = Rig(listener, port, sockets, client_tls, unhandled)
     try:
         await listener.start(sockets, server_tls)
-        rig = Rig(listener, port, sockets, client_tls, unhandled)
         yield rig
+    finally:
         for client in rig.clients:
             await client.close()
-    finally:
         hub.TICK = real_tick  # type: ignore[misc]
         listener.abort_all()
         async with asyncio.timeout(WAIT):

@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
         if request.complete:
             self._state = _HELD
             if end < size:
-                self._held, self._held_at = data, end
+                self._keep(data, end)
         else:
             self._state = _BODY
             self._left = head.length
@@ -254,7 +254,7 @@ class Connection(asyncio.Protocol):
         if done:
             self._decoder = None
             if used < len(data):
-                self._held, self._held_at = data, used
+                self._keep(data, used)
             if request is None:
                 self._next()
             else:
@@ -273,21 +273,25 @@ class Connection(asyncio.Protocol):
             self._request.fail(Failure(Kind.INVALID_REQUEST, text))
 
     def _hold(self, data: bytes) -> None:
+        """More came while a request is being answered."""
         rest = self._held[self._held_at :] if self._held else b""
-        self._held, self._held_at = rest + data if rest else data, 0
-        if len(self._held) > self.hub.config.read_ahead:
+        self._keep(rest + data if rest else data, 0)
+
+    def _keep(self, data: bytes, at: int) -> None:
+        self._held, self._held_at = data, at
+        if len(data) - at > self.hub.config.read_ahead:
             self._pause()
 
     def _next(self) -> None:
         """The exchange is over in both directions."""
         self._state = _IDLE
         self.deadline = self.hub.deadline(self.hub.idle_limit)
-        if self._paused:
-            self._resume()
         if self._held:
             data, at = self._held, self._held_at
             self._held, self._held_at = b"", 0
             self._parse(data, at)
+        if self._paused and len(self._held) - self._held_at <= self.hub.config.read_ahead:
+            self._resume()
         if self.eof and self._responder is None and self._state != _DEAF:
             self._close()
 
