@@ -97,6 +97,9 @@ class Failure:
     retry_after: float | None = None
     upstream_status: int | None = None
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+    verbatim: tuple[bytes, bytes] | None = None
+    """Content type and body of a vendor's own complaint that is passed on as it is, because the caller speaks
+    the vendor's dialect."""
 
     @property
     def status(self) -> int:
@@ -117,6 +120,10 @@ class Refused(Exception):  # noqa: N818 - it is a refusal, and often no error of
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.text)
         self.failure = failure
+
+
+class ClientGone(Exception):  # noqa: N818 - it names what happened
+    """The caller's connection is lost; there is nobody left to answer."""
 
 
 class Phase(StrEnum):

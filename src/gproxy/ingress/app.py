@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 
 from gproxy.access.permissions import Allowed, may_call
-from gproxy.canonical.operation import Dialect, Operation
+from gproxy.canonical.operation import Operation
 from gproxy.clock import Clock
-from gproxy.errors import Failure, Kind, Refused
+from gproxy.errors import ClientGone, Failure, Kind, Refused
 from gproxy.ids import new_id
 from gproxy.ingress import body as bodies
 from gproxy.ingress import models as model_lists
@@ -23,10 +23,11 @@ from gproxy.ingress import reply
 from gproxy.ingress.routes import Match, WrongMethod, match
 from gproxy.pipeline.admit import identify
 from gproxy.pipeline.exchange import Call, Cause, Exchange, Interrupted
+from gproxy.pipeline.head import attempts_header, request_ids
 from gproxy.pipeline.in_flight import InFlight
 from gproxy.pipeline.run import Gateway
 from gproxy.protocols.models import render_list, render_one
-from gproxy.server.exchange import ClientGone, Request, Responder
+from gproxy.server.exchange import Request, Responder
 from gproxy.snapshot import Snapshot
 from gproxy.wire.http import Header
 
@@ -36,6 +37,12 @@ CUT: Final = Failure(
     Kind.DRAINING,
     "the gateway is shutting down and this request could not finish in time; send it again",
     retry_after=1.0,
+)
+# Clients that would rather have a WebSocket fall back at once on 426; a 404 makes them try again for seconds.
+_NO_UPGRADE: Final = Failure(
+    Kind.UPGRADE_REQUIRED,
+    "protocol upgrades are not served here: send a plain HTTP request",
+    headers=((b"upgrade", b"HTTP/1.1"),),
 )
 _JSON: Final[Header] = (b"content-type", b"application/json")
 
@@ -102,6 +109,8 @@ class Ingress:
             peer=request.peer,
         )
         try:
+            if request.header(b"upgrade") is not None:
+                raise Refused(_NO_UPGRADE)
             if not isinstance(found, Match):
                 raise Refused(_not_routed(request, found))
             await self._admitted(x, request, responder)
@@ -119,14 +128,6 @@ class Ingress:
             self._on_done(x)
 
     async def _admitted(self, x: Exchange, request: Request, responder: Responder) -> None:
-        if b"upgrade" in {name for name, _ in request.headers}:
-            raise Refused(
-                Failure(
-                    Kind.UPGRADE_REQUIRED,
-                    "protocol upgrades are not served on this path; send a plain HTTP request",
-                    headers=((b"upgrade", b"HTTP/1.1"),),
-                )
-            )
         x.principal = identify(x.snapshot, request.headers, request.query, x.started_us)
         if x.call.operation in {Operation.LIST_MODELS, Operation.GET_MODEL}:
             self._models(x)
@@ -168,20 +169,7 @@ class Ingress:
         status, headers, content = reply.render(failure, x.call.dialect, x.request_id)
         x.answered_status = status
         x.failure = failure
-        x.client.send(status, [*headers, *request_ids(x), *_attempts(x)], content)
-
-
-def request_ids(x: Exchange) -> list[Header]:
-    """The ids on every answer: the OpenAI SDKs read the first name, Anthropic's the second."""
-    ours = x.request_id.encode("ascii")
-    headers: list[Header] = [(b"x-request-id", ours), (b"request-id", ours)]
-    if x.client_request_id is not None:
-        headers.append((b"x-client-request-id", x.client_request_id.encode("latin-1", "replace")))
-    return headers
-
-
-def _attempts(x: Exchange) -> list[Header]:
-    return [(b"x-gproxy-attempts", str(x.attempts).encode("ascii"))] if x.attempts else []
+        x.client.send(status, [*headers, *request_ids(x), *attempts_header(x)], content)
 
 
 def _client_left(x: Exchange) -> None:
@@ -197,8 +185,3 @@ def _not_routed(request: Request, found: WrongMethod | None) -> Failure:
             headers=((b"allow", found.allow.encode("ascii")),),
         )
     return Failure(Kind.NOT_FOUND, f"there is nothing at {request.method} {request.path}")
-
-
-def dialect_shape(path: str | None) -> Dialect:
-    """The dialect in which a request that cannot even be parsed is refused."""
-    return reply.dialect_of_path(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from typing import Final
 
@@ -85,9 +86,9 @@ def _brotli(body: bytes, limit: int) -> bytes:
 
 
 def _zstd(body: bytes, limit: int) -> bytes:
-    try:
+    if sys.version_info >= (3, 14):
         from compression import zstd
-    except ImportError:
+    else:
         from backports import zstd
 
     machine = zstd.ZstdDecompressor()

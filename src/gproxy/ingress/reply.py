@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from typing import Final
 
 from gproxy.canonical.operation import Dialect
@@ -18,11 +17,6 @@ _NO_RETRY: Final = frozenset(
     {Kind.INVALID_API_KEY, Kind.QUOTA_EXCEEDED, Kind.FORBIDDEN, Kind.INVALID_REQUEST, Kind.UNSUPPORTED}
 )
 
-_BODY: Final[Mapping[Dialect, Callable[[Failure, str], bytes]]] = {
-    Dialect.ANTHROPIC_MESSAGES: anthropic_errors.render,
-    Dialect.GEMINI: gemini_errors.render,
-}
-
 
 def dialect_of_path(path: str | None) -> Dialect:
     """The dialect a caller of this path most likely speaks; for refusals that come before routing."""
@@ -36,7 +30,16 @@ def dialect_of_path(path: str | None) -> Dialect:
 
 def render(failure: Failure, dialect: Dialect, request_id: str) -> tuple[int, list[Header], bytes]:
     """Status, headers and body of a refusal."""
-    body = _BODY.get(dialect, openai_errors.render)(failure, request_id)
+    if failure.verbatim is not None:
+        content_type, body = failure.verbatim
+        return failure.status, [(b"content-type", content_type), *failure.headers], body
+    match dialect:
+        case Dialect.ANTHROPIC_MESSAGES:
+            body = anthropic_errors.render(failure, request_id=request_id)
+        case Dialect.GEMINI:
+            body = gemini_errors.render(failure)
+        case _:
+            body = openai_errors.render(failure)
     headers: list[Header] = [(b"content-type", b"application/json"), *failure.headers]
     if failure.kind in _NO_RETRY:
         headers.append((b"x-should-retry", b"false"))

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from gproxy.access.principal import Principal
 from gproxy.canonical.operation import Dialect, Operation
+from gproxy.errors import Failure
 from gproxy.snapshot import Snapshot
 from gproxy.wire.http import Header
 
@@ -23,8 +24,15 @@ from gproxy.wire.http import Header
 class Client(Protocol):
     """The caller's side of the connection, as the pipeline needs it (`server.exchange.Responder` keeps it)."""
 
-    started: bool
-    gone: bool
+    @property
+    def started(self) -> bool:
+        """Whether an answer has begun."""
+        ...
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client's connection is lost."""
+        ...
 
     def send(self, status: int, headers: Sequence[Header], body: bytes) -> None:
         """A whole answer in one write."""
@@ -93,6 +101,8 @@ class Exchange:
         "client_request_id",
         "cost_nano_usd",
         "credential_id",
+        "failure",
+        "finishes",
         "first_byte_at",
         "method",
         "model_asked",
@@ -150,8 +160,19 @@ class Exchange:
         self.tokens_out = 0
         self.cost_nano_usd = 0
         self.outcome = "refused"
+        self.failure: Failure | None = None
+        self.finishes = False
         self.cause: Cause | None = None
         self._task: asyncio.Task[object] | None = None
+
+    def client_left(self) -> None:
+        """The client's connection is lost. Under the `finish` policy the answer is read on to its usage."""
+        if not self.finishes:
+            self.interrupt(Cause.CLIENT_GONE)
+
+    def decide_disconnect(self, policy: str) -> None:
+        """Take note of what happens when the client leaves: `cancel` or `finish`."""
+        self.finishes = policy == "finish"
 
     def interrupt(self, cause: Cause) -> None:
         """End what the request waits for. The first cause is kept; a request that is past waiting is not disturbed.
@@ -164,10 +185,14 @@ class Exchange:
             if self._task is not None and asyncio.current_task() is not self._task:
                 self._task.cancel()
 
+    def interrupted(self) -> bool:
+        """Whether something from outside has ended this request."""
+        return self.cause is not None
+
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """A stretch in which `interrupt` takes effect, as `Interrupted`; outside of it nothing is torn apart."""
-        if self.cause is not None:
+        if self.interrupted():
             raise Interrupted
         task = asyncio.current_task()
         assert task is not None
@@ -175,7 +200,7 @@ class Exchange:
         try:
             yield
         except asyncio.CancelledError:
-            if self.cause is None:
+            if not self.interrupted():
                 raise
             task.uncancel()
             raise Interrupted from None

@@ -16,8 +16,15 @@ class UpstreamReply(Protocol):
     a deadline passes or the body is not complete as framed; a truncated body never looks finished.
     """
 
-    status: int
-    headers: Sequence[Header]
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[Header]:
+        """The head, names in lower case."""
+        ...
 
     async def next(self) -> bytes:
         """The next piece of the body, as soon as there is one; b"" once, at its proper end."""

@@ -6,13 +6,14 @@ The one rule of the money: an attempt is settled before the last bytes of its an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from gproxy.clock import Clock
-from gproxy.errors import Failure, Kind, Refused, UpstreamFault
+from gproxy.errors import ClientGone, Failure, Kind, UpstreamFault
 from gproxy.ledger.record import Outcome
 from gproxy.pipeline.exchange import Cause, Exchange, Interrupted
+from gproxy.pipeline.head import receipt
 from gproxy.pipeline.ports import JournalPort, UpstreamReply
 from gproxy.pipeline.pulse import Flow, Pulse
 from gproxy.pipeline.settle import Attempt, close
@@ -54,24 +55,32 @@ class Relay:
             now_us=self._clock.now_us(),
         )
 
-    async def buffered(
+    def abandoned(self, x: Exchange, attempt: Attempt, reading: Translator) -> None:
+        """Close the record of an attempt that ended without being settled; one that was settled is left alone."""
+        if not attempt.closed:
+            self.settle(x, attempt, _outcome_of(x), x.upstream_status or 0, reading)
+
+    async def whole(self, x: Exchange, attempt: Attempt, reply: UpstreamReply) -> bytes:
+        """Read a whole answer. Raises `UpstreamFault` when it does not arrive whole."""
+        try:
+            with x.interruptible():
+                first = await reply.next()
+                attempt.first_byte_at = x.first_byte_at = self._clock.monotonic()
+                return first + await reply.read(ANSWER_LIMIT) if first else first
+        except Interrupted:
+            reply.abort()
+            raise
+
+    def deliver(
         self,
         x: Exchange,
         attempt: Attempt,
         reply: UpstreamReply,
         translator: Translator,
+        body: bytes,
         headers: Sequence[Header],
-        receipt: Callable[[Exchange], list[Header]],
     ) -> None:
-        """Read the whole answer, settle, send. Raises `UpstreamFault` when it does not arrive whole."""
-        try:
-            with x.interruptible():
-                body = await reply.read(ANSWER_LIMIT)
-        except Interrupted:
-            reply.abort()
-            self.settle(x, attempt, _outcome_of(x), reply.status, translator)
-            raise
-        attempt.first_byte_at = attempt.first_byte_at or self._clock.monotonic()
+        """Settle a whole answer and send it, with what it cost."""
         out = translator.answer(body)
         self.settle(x, attempt, Outcome.COMPLETE, reply.status, translator)
         x.answered_status = reply.status
@@ -100,13 +109,9 @@ class Relay:
             self.settle(x, attempt, Outcome.INTERRUPTED, reply.status, translator)
             kind = Kind.UPSTREAM_TIMEOUT if fault.timeout else Kind.UPSTREAM_ERROR
             self._say_goodbye(x, translator, Failure(kind, f"the provider's stream broke off: {fault.reason}"))
-        except Refused as refusal:
-            reply.abort()
-            self.settle(x, attempt, Outcome.INTERRUPTED, reply.status, translator)
-            self._say_goodbye(x, translator, refusal.failure)
         except Interrupted:
             reply.abort()
-            self.settle(x, attempt, _outcome_of(x), reply.status, translator)
+            self.abandoned(x, attempt, translator)
             if x.cause is Cause.CUT:
                 self._say_goodbye(x, translator, CUT)
             raise
@@ -146,9 +151,14 @@ class Relay:
                     raise Interrupted
             elif out:
                 client.write(out)
-                await client.drain()
+                try:
+                    await client.drain()
+                except ClientGone:
+                    continue
         tail = translator.end()
-        if translator.finished:
+        if translator.failed:
+            self.settle(x, attempt, Outcome.FAILED, reply.status, translator)
+        elif translator.finished:
             self.settle(x, attempt, Outcome.COMPLETE, reply.status, translator)
         else:
             # The framing ended, the dialect did not: a client must not take this for the whole answer.

@@ -26,8 +26,9 @@ class Ping:
 class Health:
     """Asks the registered parts; holds no state of its own but who to ask."""
 
-    def __init__(self, state: Callable[[], str]) -> None:
+    def __init__(self, state: Callable[[], str], in_flight: Callable[[], int]) -> None:
         self._state = state
+        self._in_flight = in_flight
         self._pings: list[Callable[[], Ping]] = []
 
     def register(self, ping: Callable[[], Ping]) -> None:
@@ -45,7 +46,12 @@ class Health:
             for ping in pings
         }
         colour = "amber" if any(ping.amber for ping in pings) else "ok"
-        return ready, {"status": colour if ready else "unready", "state": state, "checks": checks}
+        return ready, {
+            "status": colour if ready else "unready",
+            "state": state,
+            "in_flight": self._in_flight(),
+            "checks": checks,
+        }
 
     def answer(self, path: str) -> tuple[int, tuple[Header, ...], bytes]:
         """The whole reply to one of the three paths."""

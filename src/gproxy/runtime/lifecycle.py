@@ -97,11 +97,11 @@ class Lifecycle:
     """The machine. Signals only set events; `shutdown` does the work in order."""
 
     def __init__(
-        self, clock: Clock, *, on_third: Callable[[], None], on_stop: Callable[[], None] | None = None
+        self, clock: Clock, *, on_third: Callable[[], None], on_state: Callable[[State], None] | None = None
     ) -> None:
         self._clock = clock
         self._on_third = on_third
-        self._on_stop = on_stop
+        self._on_state = on_state
         self.state = State.STARTING
         self.signals = 0
         self.signal_name = ""
@@ -121,10 +121,8 @@ class Lifecycle:
             self.signal_name = number.name
             self.signal_at = self._clock.monotonic()
             if self.state is State.READY:
-                self.state = State.LAME_DUCK
+                self._enter(State.LAME_DUCK)
             self._stop.set()
-            if self._on_stop is not None:
-                self._on_stop()
         elif self.signals == 2:
             self._hurry.set()
         else:
@@ -150,10 +148,7 @@ class Lifecycle:
             await starting
         finally:
             stopped.cancel()
-        if self.stopping:
-            self.state = State.LAME_DUCK
-        else:
-            self.state = State.READY
+        self._enter(State.LAME_DUCK if self.stopping else State.READY)
 
     async def wait_for_signal(self) -> None:
         """Until it is time to go."""
@@ -168,7 +163,7 @@ class Lifecycle:
             await self._until(self._hurry.wait(), begin + bounds.delay)
         mark = self._phase(report, "lame_duck", begin)
 
-        self.state = State.DRAINING
+        self._enter(State.DRAINING)
         await parts.stop_accepting()
         deadline = max(mark, begin + bounds.delay) + bounds.drain
         await self._drain(parts, deadline)
@@ -179,7 +174,7 @@ class Lifecycle:
         report.finished = max(0, report.in_flight_at_start - report.cut)
         mark = self._phase(report, "draining", mark)
 
-        self.state = State.FLUSHING
+        self._enter(State.FLUSHING)
         await parts.flush(bounds.worker, report)
         mark = self._phase(report, "flushing", mark)
 
@@ -187,7 +182,7 @@ class Lifecycle:
         report.decide()
         await self._until(parts.close(report), self._clock.monotonic() + SETTLE_MARGIN)
         self._phase(report, "closing", mark)
-        self.state = State.STOPPED
+        self._enter(State.STOPPED)
 
     async def _drain(self, parts: Parts, deadline: float) -> None:
         """Until nothing is in flight, the deadline, or a second signal; idle connections go first."""
@@ -218,6 +213,11 @@ class Lifecycle:
                 raise task.exception()  # type: ignore[misc]  # it is not None here
         finally:
             task.cancel()
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        if self._on_state is not None:
+            self._on_state(state)
 
     def _phase(self, report: DrainReport, name: str, since: float) -> float:
         now = self._clock.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from gproxy.canonical.failure import VendorError
 from gproxy.canonical.usage import Usage
 from gproxy.errors import Failure
 
@@ -27,6 +28,14 @@ class Translator(Protocol):
 
     def request(self, body: bytes) -> bytes:
         """The body to send upstream. Raises `Refused` when the body cannot be sent to this dialect."""
+        ...
+
+    def decode_error(self, body: bytes) -> VendorError:
+        """A vendor's error body taken apart; never fails."""
+        ...
+
+    def complaint(self, body: bytes) -> VendorError | None:
+        """What is wrong with a body that came with a good status; None when it is an answer."""
         ...
 
     def answer(self, body: bytes) -> bytes:
@@ -62,6 +71,11 @@ class Translator(Protocol):
     @property
     def finished(self) -> bool:
         """Whether the answer reached its dialect's own end."""
+        ...
+
+    @property
+    def failed(self) -> bool:
+        """Whether the vendor itself put an error into the stream."""
         ...
 
     @property

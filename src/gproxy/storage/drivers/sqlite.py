@@ -115,9 +115,13 @@ class SqliteLink:
 
     def _connect(self) -> None:
         if self._dsn.option("mode", "rwc") == "rwc":
-            # Created here so that nobody else may read it; the -wal and -shm files copy its mode.
+            # Created here so that nobody else may read it; the -wal and -shm files copy its mode. Only ever created:
+            # closing any descriptor of a file drops all POSIX locks this process holds on it (fcntl(2)), and with
+            # them those of SQLite's open connections ("How To Corrupt An SQLite Database File", section 2.2).
             try:
-                os.close(os.open(self._dsn.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+                os.close(os.open(self._dsn.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            except FileExistsError:
+                pass
             except OSError as error:
                 raise DatabaseUnavailable(
                     f"cannot open {self._dsn.path.absolute()}: {(error.strerror or 'error').lower()}"

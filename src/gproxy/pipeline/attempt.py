@@ -1,0 +1,274 @@
+"""One try after another, until an answer is relayed or the plan says stop.
+
+Each try has its own line in the ledger: its `Opened` record is with the operating system before the first byte
+goes upstream, and exactly one `Closed` follows, whatever happens. Nothing is tried again once a byte of an
+answer has gone to the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from gproxy.canonical.failure import VendorError
+from gproxy.canonical.operation import Operation
+from gproxy.channels.request import Unsendable, prepare
+from gproxy.channels.vendor import Support
+from gproxy.channels.verdicts import VendorError as JudgedError
+from gproxy.channels.verdicts import Verdict, judge, judge_fault
+from gproxy.clock import Clock
+from gproxy.errors import Failure, Kind, Refused, UpstreamFault
+from gproxy.ids import new_id
+from gproxy.ledger import price_data
+from gproxy.ledger.pricing import UNPRICED, RateCard
+from gproxy.ledger.record import Opened, Outcome
+from gproxy.pipeline.exchange import Exchange
+from gproxy.pipeline.head import answer_headers
+from gproxy.pipeline.ports import JournalPort, Upstream, UpstreamReply
+from gproxy.pipeline.relay import Relay
+from gproxy.pipeline.settle import Attempt
+from gproxy.routing.plan import Attempt as Step
+from gproxy.routing.plan import Plan, Stop
+from gproxy.routing.route import Candidate
+from gproxy.routing.selection import Load
+from gproxy.snapshot import Snapshot
+from gproxy.translate.passthrough import BYTES_PER_TOKEN, Passthrough
+from gproxy.translate.translator import Names, Translator
+from gproxy.wire.http import UpstreamRequest
+from gproxy.wire.json import JsonProblem, Peek
+
+ERROR_LIMIT: Final = 256 * 1024
+"""Largest vendor error that is read, in bytes; beyond it the status alone is judged."""
+
+_GOOD: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt that gave no answer: the verdict, and what the vendor said, to be passed on if it is the last word."""
+
+    verdict: Verdict
+    status: int = 0
+    body: bytes = b""
+    content_type: bytes = b"application/json"
+
+
+class Attempts:
+    """Runs the attempts of requests. One instance serves all; it holds no request's state."""
+
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        journal: JournalPort,
+        relay: Relay,
+        load: Load,
+        clock: Clock,
+        dice: Callable[[], float],
+        health_changed: Callable[[], None],
+        proxy: str | None = None,
+    ) -> None:
+        self._upstream = upstream
+        self._journal = journal
+        self._relay = relay
+        self._load = load
+        self._clock = clock
+        self._dice = dice
+        self._health_changed = health_changed
+        self._proxy = proxy
+
+    async def run(self, x: Exchange, plan: Plan, peek: Peek, route: str | None) -> None:
+        """Answer the client from the first attempt that succeeds.
+
+        Raises `Refused` when none does, `Interrupted` when the request was ended from outside.
+        """
+        failed: Failed | None = None
+        while True:
+            step = plan.next(None if failed is None else failed.verdict, self._clock.monotonic(), self._dice())
+            self._health_changed()
+            if isinstance(step, Stop):
+                self._give_up(step, failed)
+                return
+            failed = await self._one(x, plan, step, peek, route)
+            if failed is None:
+                return
+
+    async def _one(self, x: Exchange, plan: Plan, step: Step, peek: Peek, route: str | None) -> Failed | None:
+        """One attempt; None when it answered the client."""
+        vendor = step.provider.vendor
+        translator = Passthrough(
+            x.call.dialect,
+            Names(asked=x.model_asked if x.call.scoped_provider is None else peek.model or "", upstream=step.model_id),
+            streams=x.stream,
+            include_usage=peek.include_usage,
+            vendor_reports_unasked=not vendor.asks_usage,
+        )
+        request = self._prepared(x, step, translator)
+        attempt = self._opened(x, step, peek, route)
+        held = (step.candidate.load_key, step.credential.id)
+        for key in held:
+            self._load.enter(key)
+        try:
+            with x.interruptible():
+                await self._journal.durable()
+                reply = await self._upstream.send(request)
+            x.upstream_status = reply.status
+            if reply.status >= _GOOD:
+                with x.interruptible():
+                    body = await _error_body(reply)
+                return self._failed(x, step, attempt, reply, body, translator.decode_error(body))
+            return await self._answer(x, plan, step, attempt, reply, translator)
+        except UpstreamFault as fault:
+            # A body that broke off was produced and will be billed; before its first byte nothing is known of that.
+            reading = translator if attempt.first_byte_at is not None else None
+            self._relay.settle(x, attempt, Outcome.FAILED, 504 if fault.timeout else 502, reading)
+            return Failed(judge_fault(fault))
+        finally:
+            # An interrupt, a cancellation, a bug: whatever left this block without settling, the ledger has its end.
+            self._relay.abandoned(x, attempt, translator)
+            for key in held:
+                self._load.leave(key)
+
+    async def _answer(
+        self, x: Exchange, plan: Plan, step: Step, attempt: Attempt, reply: UpstreamReply, translator: Translator
+    ) -> Failed | None:
+        """Relay an answer whose status is good. A body that turns out to be no answer is one more failure."""
+        headers = answer_headers(x, step.model_id, reply)
+        if x.stream and _is_event_stream(reply):
+            self._well(plan, step)
+            await self._relay.stream(x, attempt, reply, translator, headers)
+            return None
+        body = await self._relay.whole(x, attempt, reply)
+        complaint = translator.complaint(body)
+        if complaint is not None:
+            return self._failed(x, step, attempt, reply, body, complaint)
+        self._well(plan, step)
+        self._relay.deliver(x, attempt, reply, translator, body, headers)
+        return None
+
+    def _well(self, plan: Plan, step: Step) -> None:
+        now = self._clock.monotonic()
+        plan.finished(judge(step.provider.vendor, 200, (), None, 0), now, self._dice())
+        self._health_changed()
+
+    def _failed(
+        self, x: Exchange, step: Step, attempt: Attempt, reply: UpstreamReply, body: bytes, error: VendorError
+    ) -> Failed:
+        judged = JudgedError(
+            status=reply.status if reply.status >= _GOOD else error.status or 502,
+            code=error.code,
+            type=error.type,
+            message=error.message,
+            param=error.param,
+            retry_after=error.retry_after,
+        )
+        verdict = judge(step.provider.vendor, reply.status, reply.headers, judged, self._clock.now_us())
+        self._relay.settle(x, attempt, Outcome.FAILED, reply.status, None)
+        content_type = next((value for name, value in reply.headers if name == b"content-type"), b"text/plain")
+        return Failed(verdict, reply.status, body, content_type)
+
+    def _prepared(self, x: Exchange, step: Step, translator: Translator) -> UpstreamRequest:
+        operation = Operation.STREAM if x.stream else x.call.operation
+        endpoint = step.provider.vendor.endpoint(operation, x.call.dialect, step.model_id)
+        if endpoint is None or endpoint.support is not Support.NATIVE:
+            text = f"the provider {step.provider.name!r} cannot serve {operation.value} in {x.call.dialect.value}"
+            raise Refused(Failure(Kind.UNSUPPORTED, text))
+        try:
+            request = prepare(
+                step.provider,
+                step.credential,
+                endpoint,
+                model=step.model_id,
+                body=translator.request(x.body),
+                caller_headers=x.call.headers,
+                query=x.call.query,
+                now_us=self._clock.now_us(),
+            )
+        except JsonProblem as problem:
+            raise Refused(Failure(Kind.INVALID_REQUEST, problem.text, param=problem.field)) from None
+        except Unsendable as problem:
+            raise Refused(Failure(Kind.NO_CREDENTIAL, str(problem))) from None
+        request.proxy = request.proxy or self._proxy
+        return request
+
+    def _opened(self, x: Exchange, step: Step, peek: Peek, route: str | None) -> Attempt:
+        """The attempt's line in the journal. Raises `Refused` when the journal cannot promise to keep it."""
+        principal = x.principal
+        assert principal is not None
+        card = card_of(x.snapshot, step.candidate)
+        x.attempts = step.number
+        x.provider_name, x.credential_id = step.provider.name, step.credential.id
+        opened = Opened(
+            attempt_id=new_id(),
+            request_id=x.request_id,
+            at=self._clock.now_us(),
+            user_id=principal.user_id,
+            user_name=principal.user_name,
+            key_id=principal.key_id,
+            provider_name=step.provider.name,
+            credential_id=step.credential.id,
+            channel=step.provider.vendor.name,
+            dialect_in=x.call.dialect.value,
+            dialect_out=x.call.dialect.value,
+            operation=(Operation.STREAM if x.stream else x.call.operation).value,
+            model_asked=x.model_asked,
+            model_upstream=step.model_id,
+            route_name=route,
+            attempt_no=step.number,
+            streamed=x.stream,
+            price_version=UNPRICED if card is None else card.version,
+            rates=b"" if card is None else card.packed(),
+            service_tier=peek.service_tier,
+            estimated_input=-(-len(x.body) // BYTES_PER_TOKEN),
+        )
+        self._journal.open(opened)
+        return Attempt(opened, card, self._clock.monotonic())
+
+    @staticmethod
+    def _give_up(stop: Stop, failed: Failed | None) -> None:
+        """No further attempt. The vendor's own last answer is passed on as it is: both sides speak its dialect."""
+        if stop.failure is not None:
+            raise Refused(stop.failure)
+        assert failed is not None
+        text = failed.body.decode("utf-8", "replace")
+        raise Refused(
+            Failure(
+                Kind.UPSTREAM_ERROR,
+                text,
+                upstream_status=failed.status,
+                verbatim=(failed.content_type, failed.body),
+            )
+        )
+
+
+def card_of(snapshot: Snapshot, candidate: Candidate) -> RateCard | None:
+    """The prices of a candidate: its alias's own, then its model's, then the bundled ones; None is unpriced."""
+    if candidate.alias is not None:
+        alias = snapshot.aliases.get(candidate.alias)
+        if alias is not None and alias.card is not None:
+            return alias.card
+    model = snapshot.models.get((candidate.provider.name, candidate.model_id))
+    if model is not None:
+        return model.card
+    vendor = candidate.provider.vendor.prices
+    return None if vendor is None else _bundled(vendor, candidate.model_id)
+
+
+@lru_cache(maxsize=4096)
+def _bundled(vendor: str, model_id: str) -> RateCard | None:
+    return price_data.lookup(vendor, model_id)
+
+
+def _is_event_stream(reply: UpstreamReply) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in reply.headers)
+
+
+async def _error_body(reply: UpstreamReply) -> bytes:
+    """A vendor's error, as much of it as may be read; one that breaks off or is too long is judged by its status."""
+    try:
+        return await reply.read(ERROR_LIMIT)
+    except UpstreamFault:
+        reply.abort()
+        return b""

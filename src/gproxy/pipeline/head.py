@@ -1,0 +1,57 @@
+"""Response heads: what travels on from the vendor, and what we say about the request ourselves."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gproxy.pipeline.exchange import Exchange
+from gproxy.pipeline.ports import UpstreamReply
+from gproxy.wire.http import Header, end_to_end
+
+# By allow-list: a vendor's cookies, its limits for our account and its own request id are not the caller's.
+_TRAVELS: Final = frozenset(
+    {b"content-type", b"content-language", b"content-disposition", b"openai-processing-ms", b"openai-version"}
+)
+_NANO: Final = 1_000_000_000
+
+
+def request_ids(x: Exchange) -> list[Header]:
+    """The ids on every answer: the OpenAI SDKs read the first name, Anthropic's the second."""
+    ours = x.request_id.encode("ascii")
+    headers: list[Header] = [(b"x-request-id", ours), (b"request-id", ours)]
+    if x.client_request_id is not None:
+        headers.append((b"x-client-request-id", safe(x.client_request_id)))
+    return headers
+
+
+def attempts_header(x: Exchange) -> list[Header]:
+    """How many upstream attempts there were, when there was one."""
+    return [(b"x-gproxy-attempts", str(x.attempts).encode("ascii"))] if x.attempts else []
+
+
+def answer_headers(x: Exchange, model: str, reply: UpstreamReply) -> list[Header]:
+    """The head of a vendor's answer as the client gets it."""
+    headers = [pair for pair in end_to_end(list(reply.headers)) if pair[0] in _TRAVELS]
+    headers += request_ids(x)
+    headers += attempts_header(x)
+    if x.provider_name is not None:
+        headers.append((b"x-gproxy-provider", safe(x.provider_name)))
+    headers.append((b"x-gproxy-model", safe(model)))
+    return headers
+
+
+def receipt(x: Exchange) -> list[Header]:
+    """What a buffered answer cost, in USD: exact, in plain decimal notation."""
+    return [(b"x-gproxy-cost", usd(x.cost_nano_usd).encode("ascii"))]
+
+
+def usd(nano: int) -> str:
+    """Nano-USD as a decimal number of USD without needless zeros."""
+    whole, rest = divmod(nano, _NANO)
+    fraction = f"{rest:09d}".rstrip("0")
+    return f"{whole}.{fraction}" if fraction else str(whole)
+
+
+def safe(text: str) -> bytes:
+    """A value for a header from a name people chose: anything but printable ASCII becomes `?`."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text).strip().encode("ascii")

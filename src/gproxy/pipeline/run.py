@@ -1,0 +1,77 @@
+"""The order of a request, readable on one screen.
+
+    peek → permit → resolve → plan → attempt (translate, sign, journal, send, judge) → relay → settle
+
+Who is calling was settled before the body was read (`admit.identify`). A denial earlier in the order always
+wins over a later one, and a refused request consumes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from gproxy.access.permissions import Allowed
+from gproxy.errors import Failure, Kind, Refused
+from gproxy.pipeline.admit import permit
+from gproxy.pipeline.attempt import Attempts
+from gproxy.pipeline.exchange import Exchange
+from gproxy.routing.plan import Board, Plan
+from gproxy.routing.route import Resolution, Unresolved, resolve
+from gproxy.wire.json import JsonProblem, Peek, peek
+
+LONGEST_NAME: Final = 200
+"""Characters of a model name: what the ledger's columns hold."""
+
+
+class Gateway:
+    """Takes a request whose body is read to its answer."""
+
+    def __init__(self, *, attempts: Attempts, board: Board, max_attempts: int) -> None:
+        self._attempts = attempts
+        self._board = board
+        self._max_attempts = max_attempts
+
+    async def run(self, x: Exchange) -> None:
+        """Serve one request. Raises `Refused` for what the caller must be told, `Interrupted` when cut from outside."""
+        principal = x.principal
+        assert principal is not None
+        asked = _peeked(x)
+        allowed = permit(principal, x.model_asked, x.call.scoped_provider)
+        resolution = _resolved(x, allowed)
+        x.decide_disconnect(principal.on_disconnect or resolution.candidates[0].provider.on_disconnect)
+        plan = Plan(resolution, self._board, max_attempts=self._max_attempts)
+        await self._attempts.run(x, plan, asked, resolution.route)
+
+
+def _peeked(x: Exchange) -> Peek:
+    """The few fields decisions rest on. Raises `Refused` (400) naming the field that is wrong."""
+    try:
+        asked = peek(x.body)
+    except JsonProblem as problem:
+        raise Refused(Failure(Kind.INVALID_REQUEST, problem.text, param=problem.field)) from None
+    name = x.call.path_model or asked.model
+    if name is None:
+        raise Refused(Failure(Kind.INVALID_REQUEST, "`model` is missing: name the model to call", param="model"))
+    if len(name) > LONGEST_NAME:
+        text = f"`model` is longer than {LONGEST_NAME} characters"
+        raise Refused(Failure(Kind.INVALID_REQUEST, text, param="model"))
+    x.model_asked = name
+    x.stream = asked.stream
+    return asked
+
+
+def _resolved(x: Exchange, allowed: Allowed) -> Resolution:
+    """Where the name leads, narrowed to the providers the caller may use."""
+    provider = x.call.scoped_provider
+    if provider is not None and provider not in x.snapshot.providers:
+        raise Refused(Failure(Kind.NOT_FOUND, f"there is no provider named {provider!r}"))
+    found = resolve(x.snapshot, x.model_asked, provider)
+    if isinstance(found, Unresolved):
+        raise Refused(found.failure)
+    if allowed.providers is None:
+        return found
+    candidates = tuple(one for one in found.candidates if one.provider.name in allowed.providers)
+    if not candidates:
+        raise Refused(Failure(Kind.FORBIDDEN, "forbidden: provider", param="model"))
+    return replace(found, candidates=candidates)

@@ -1,0 +1,385 @@
+"""Builds the concrete world; reads as a parts list. The only place where rooms meet.
+
+The order is the contract's: database and schema, seed, admin, snapshot, journals of the dead, our own journal,
+then the parts that serve, then the socket. `World` keeps the parts for as long as the process lives and is what
+the lifecycle takes apart again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from gproxy.channels.loader import catalog
+from gproxy.clock import SystemClock
+from gproxy.config.settings import Settings
+from gproxy.config.sources import stored_fault
+from gproxy.errors import Failure
+from gproxy.ingress import reply
+from gproxy.ingress.app import Ingress
+from gproxy.ledger.journal import Journal
+from gproxy.ledger.recovery import RecoveryReport, recover
+from gproxy.pipeline.attempt import Attempts
+from gproxy.pipeline.in_flight import InFlight
+from gproxy.pipeline.pulse import Pulse
+from gproxy.pipeline.relay import Relay
+from gproxy.pipeline.run import Gateway
+from gproxy.routing.budget import RetryBudgets
+from gproxy.routing.health import HealthBoard, HealthRecord
+from gproxy.routing.plan import Board
+from gproxy.routing.selection import Load
+from gproxy.runtime.bindings import HealthStore, LedgerStore
+from gproxy.runtime.files import prepare
+from gproxy.runtime.health import Health, Ping
+from gproxy.runtime.logs import Log
+from gproxy.runtime.pages import pages
+from gproxy.runtime.report import DrainReport
+from gproxy.runtime.request_log import RequestLog
+from gproxy.seed.parse import parse
+from gproxy.server.listener import Listener, ListenerConfig, bind
+from gproxy.snapshot import Snapshot
+from gproxy.storage.engine import Database, connect
+from gproxy.storage.errors import DatabaseUnavailable
+from gproxy.storage.health import load_statuses
+from gproxy.storage.migrate import ensure_schema
+from gproxy.storage.seeding import import_seed, is_empty
+from gproxy.storage.shutdowns import record_shutdown
+from gproxy.storage.snapshot import load_snapshot
+from gproxy.storage.usage import SqlLedger
+from gproxy.storage.users import AdminCreated, ensure_admin
+from gproxy.storage.vault import Vault, open_vault
+from gproxy.transport.client import TransportConfig, UpstreamClient
+from gproxy.wire.http import Deadlines, Header
+from gproxy.workers.health_broadcaster import HealthBroadcaster
+from gproxy.workers.periodic import Periodic
+from gproxy.workers.quota_reconciler import quota_reconciler
+from gproxy.workers.rate_limit_gc import rate_limit_gc
+from gproxy.workers.usage_sink import UsageSink
+from gproxy.workers.worker_set import Phase, WorkerSet
+
+ADOPT_EVERY: Final = 30.0
+"""Seconds between two looks for journals whose process died beside us."""
+
+BEHIND: Final = 5_000
+"""Rows waiting in the journal from which readiness turns amber."""
+
+_RETRY_DATABASE: Final = 0.5
+
+
+class World:
+    """Everything that is alive in this process. Made by `build`; a `lifecycle.Parts`."""
+
+    def __init__(self, settings: Settings, log: Log, state: Callable[[], str]) -> None:
+        self.settings = settings
+        self.log = log
+        self.clock = SystemClock()
+        self.in_flight_requests = InFlight(settings.max_in_flight)
+        self.health = Health(state, lambda: len(self.in_flight_requests))
+        self.db: Database
+        self.vault: Vault
+        self.snapshot: Snapshot
+        self.journal: Journal
+        self.sink: UsageSink
+        self.broadcaster: HealthBroadcaster[HealthRecord]
+        self.board = Board(HealthBoard(), Load(), RetryBudgets())
+        self.upstream: UpstreamClient
+        self.workers: WorkerSet
+        self.listener: Listener
+        self.sockets: list[socket.socket] = []
+        self.admin: AdminCreated | None = None
+
+    async def load(self) -> None:
+        """Read the configured world and swap it in whole; the old one stays when reading fails."""
+        loaded = await load_snapshot(self.db, self.vault, catalog(), deadlines=_deadlines(self.settings))
+        for problem in loaded.problems:
+            self.log.warning("left out of the snapshot", problem=str(problem))
+        self.snapshot = loaded.snapshot
+
+    # -- lifecycle.Parts -----------------------------------------------------------------------------------
+
+    def in_flight(self) -> int:
+        """Requests being served, health pages and mounted applications included."""
+        return self.listener.in_flight
+
+    def announce_close(self) -> None:
+        """Every response says `connection: close` from now."""
+        self.listener.announce_close()
+
+    async def stop_accepting(self) -> None:
+        """Serve what the kernel has accepted, then close the listener."""
+        await self.listener.stop_accepting()
+
+    async def close_idle(self, linger: float) -> None:
+        """Close connections without a request."""
+        await self.listener.close_idle(linger)
+
+    async def wait_idle(self) -> None:
+        """Until nothing is in flight."""
+        while not await self.listener.wait_idle(3600.0):
+            pass
+
+    def cut(self) -> int:
+        """Interrupt what is left; each request says goodbye in its own dialect."""
+        return self.in_flight_requests.cut()
+
+    def abort(self) -> None:
+        """Drop what is still connected."""
+        self.listener.abort_all()
+
+    async def flush(self, seconds: float, report: DrainReport) -> None:
+        """Stop the workers and take down what they managed."""
+        stopped = await self.workers.stop(seconds)
+        report.late_workers = [*stopped.late, *stopped.failed]
+        report.rows_flushed = self.sink.report().flushed
+        report.health_states_flushed = self.broadcaster.flushed
+
+    async def close(self, report: DrainReport) -> None:
+        """Close the journal, keep the report, close pools and database."""
+        report.rows_left = self.journal.end()
+        code = report.decide()
+        if not report.late_workers:
+            try:
+                await record_shutdown(
+                    self.db,
+                    at=report.started_at,
+                    signal_name=report.signal,
+                    exit_code=code,
+                    duration_ms=report.total_ms,
+                    report=report.fields(),
+                )
+            except DatabaseUnavailable as error:
+                self.log.warning("the drain report could not be stored", error=str(error))
+        await self.upstream.close(0.05)
+        await self.db.close()
+
+
+async def build(world: World, *, before_snapshot: Callable[[World], object] | None = None) -> None:
+    """Bring the world to life, part by part. Raises what the parts raise; `serve` turns it into one clear line."""
+    settings, log, clock = world.settings, world.log, world.clock
+    data_dir = await asyncio.to_thread(prepare, settings.data_dir)
+    # Taken first and listened on last: a taken port is told before anything is touched.
+    world.sockets = _sockets(settings)
+
+    world.db = await _database(settings, log)
+    if await ensure_schema(world.db):
+        log.info("database set up", database=world.db.dialect)
+    world.vault = await open_vault(world.db, settings.secret_key)
+    await _seed(world)
+    world.admin = await ensure_admin(
+        world.db,
+        world.vault,
+        name=settings.admin_user,
+        password=settings.admin_password,
+        api_key=settings.admin_api_key,
+        explicit=any(settings.explicit(name) for name in ("admin_password", "admin_api_key")),
+    )
+    if before_snapshot is not None:
+        pending = before_snapshot(world)
+        if asyncio.iscoroutine(pending):
+            await pending
+    await world.load()
+
+    ledger = SqlLedger(world.db)
+    store = LedgerStore(ledger)
+    journals = data_dir / "journal"
+    _told(log, await recover(journals, store, landed=await ledger.positions()))
+    world.journal = Journal.create(
+        journals, clock, power=settings.durability == "power", max_bytes=settings.journal_max_bytes
+    )
+    dice = random.SystemRandom().random
+    say = _say(log)
+    world.sink = UsageSink(world.journal, store, clock, dice, say)
+    world.broadcaster = HealthBroadcaster(HealthStore(world.db), clock, dice, say)
+    await _restore_health(world)
+
+    world.upstream = UpstreamClient(
+        TransportConfig(
+            read_high_water=settings.upstream_high_water,
+            ca_file=None if settings.ca_file is None else str(settings.ca_file),
+        )
+    )
+    pulse = Pulse(world.journal)
+    relay = Relay(journal=world.journal, pulse=pulse, clock=clock)
+    attempts = Attempts(
+        upstream=world.upstream,
+        journal=world.journal,
+        relay=relay,
+        load=world.board.load,
+        clock=clock,
+        dice=random.random,
+        health_changed=lambda: _health_changed(world),
+        proxy=None if settings.proxy is None else settings.proxy.reveal(),
+    )
+    ingress = Ingress(
+        snapshot=lambda: world.snapshot,
+        gateway=Gateway(attempts=attempts, board=world.board, max_attempts=settings.max_attempts),
+        in_flight=world.in_flight_requests,
+        clock=clock,
+        max_body=settings.max_body,
+        pages=pages(world.health),
+        mounts=(),
+        on_done=RequestLog(log, clock),
+    )
+
+    async def beat() -> None:
+        pulse.beat(clock.monotonic(), clock.now_us())
+
+    async def adopt() -> None:
+        _told(log, await recover(journals, store, own=world.journal.id, landed=await ledger.positions()))
+
+    world.workers = WorkerSet(
+        [
+            world.sink,
+            world.broadcaster,
+            quota_reconciler(store, say),
+            rate_limit_gc([], clock, say),
+            Periodic("stream_pulse", 1.0, beat, say),
+            Periodic("journal_adopter", ADOPT_EVERY, adopt, say),
+        ],
+        clock,
+        dice,
+        say,
+    )
+    _register_pings(world)
+    world.listener = Listener(
+        ingress,
+        _listener_config(settings),
+        render_error=_render_error,
+        on_unhandled=lambda error: log.error("unhandled error", error=f"{type(error).__name__}: {error}"),
+    )
+    world.workers.start()
+    await world.listener.start(world.sockets)
+
+
+async def _database(settings: Settings, log: Log) -> Database:
+    """Connect; a database server that is away is waited for, because it may start after us."""
+    told = False
+    while True:
+        try:
+            return await connect(settings.database.reveal(), durability=settings.durability)
+        except DatabaseUnavailable as error:
+            if settings.database.reveal().startswith("sqlite"):
+                raise
+            if not told:
+                log.warning("waiting for the database", error=str(error))
+            told = True
+        await asyncio.sleep(_RETRY_DATABASE)
+
+
+async def _seed(world: World) -> None:
+    """Import the seed file into an empty database; otherwise the database is the truth and the file is ignored."""
+    path: Path = world.settings.config
+    if not await asyncio.to_thread(path.is_file):
+        if world.settings.explicit("config"):
+            raise FileNotFoundError(f"there is no seed file {path} (--config)")
+        return
+    if not await is_empty(world.db):
+        world.log.info("seed file ignored: the database already holds a configuration", file=str(path))
+        return
+    text = await asyncio.to_thread(path.read_text, "utf-8")
+    seed = parse(text, os.environ, catalog(), check_setting=stored_fault)
+    imported = await import_seed(world.db, world.vault, seed, only_if_empty=True)
+    if imported is not None:
+        world.log.info(
+            "seed file imported",
+            file=str(path),
+            providers=imported.providers,
+            models=imported.models,
+            users=imported.users,
+        )
+
+
+async def _restore_health(world: World) -> None:
+    clock = world.clock
+    stored = await load_statuses(world.db)
+    world.board.health.restore(HealthStore.records(stored), clock.monotonic(), clock.now_us())
+
+
+def _health_changed(world: World) -> None:
+    board = world.board.health
+    if board.dirty:
+        for record in board.take_dirty(world.clock.monotonic(), world.clock.now_us()):
+            world.broadcaster.mark(f"{record.credential_id} {record.model or ''}", record)
+
+
+def _sockets(settings: Settings) -> list[socket.socket]:
+    uds = None if settings.uds is None else str(settings.uds)
+    return bind(settings.host, settings.port, uds=uds)
+
+
+def _listener_config(settings: Settings) -> ListenerConfig:
+    return ListenerConfig(
+        header_timeout=settings.header_timeout,
+        body_timeout=settings.body_timeout,
+        idle_timeout=settings.keep_alive_timeout,
+        write_timeout=settings.write_timeout,
+        max_header_bytes=settings.max_header_size,
+        write_high_water=settings.write_high_water,
+        write_low_water=settings.write_high_water // 4,
+        read_high_water=settings.read_high_water,
+        max_connections=settings.max_connections,
+    )
+
+
+def _deadlines(settings: Settings) -> Deadlines:
+    return Deadlines(
+        connect=settings.connect_timeout,
+        first_byte=settings.first_byte_timeout,
+        idle=settings.idle_timeout,
+        total=settings.total_timeout,
+    )
+
+
+def _render_error(failure: Failure, path: str | None) -> tuple[list[Header], bytes]:
+    _, headers, body = reply.render(failure, reply.dialect_of_path(path), "")
+    return headers, body
+
+
+def _register_pings(world: World) -> None:
+    def journal() -> Ping:
+        state = world.journal.state()
+        if state.refusing is not None:
+            return Ping("journal", ready=False, detail=state.refusing)
+        behind = state.waiting >= BEHIND or state.held > 0
+        return Ping("journal", ready=True, detail=f"{state.waiting} rows wait" if state.waiting else "", amber=behind)
+
+    def database() -> Ping:
+        sink = world.sink.report()
+        failing = sink.failures > 0
+        return Ping("database", ready=True, detail=(sink.last_error or "") if failing else "", amber=failing)
+
+    def workers() -> Ping:
+        ill = [state.name for state in world.workers.states() if state.phase is not Phase.RUNNING]
+        return Ping("workers", ready=True, detail=", ".join(ill), amber=bool(ill))
+
+    for ping in (journal, database, workers):
+        world.health.register(ping)
+
+
+def _told(log: Log, report: RecoveryReport) -> None:
+    if not report.adopted:
+        return
+    log.info(
+        "journal replayed",
+        journals=report.adopted,
+        rows=report.rows,
+        interrupted=report.interrupted,
+        new=report.new,
+        quarantined=report.quarantined,
+        damaged=len(report.damaged),
+        left=report.left,
+    )
+
+
+def _say(log: Log) -> Callable[[str, Mapping[str, object]], None]:
+    def say(event: str, fields: Mapping[str, object]) -> None:
+        log.warning(
+            event, **{name: value if isinstance(value, int | float) else str(value) for name, value in fields.items()}
+        )
+
+    return say
