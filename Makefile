@@ -41,7 +41,7 @@ test-process: ready-dev ## the tests that start real server processes, one after
 	$(PYTEST) -m "(process or sdk) and not soak" $(ARGS)
 
 check: ready-dev ## format, lint, types, floors, house rules, generated files
-	.venv/bin/ruff format --check $(SOURCES)
+	.venv/bin/ruff format --check --output-format concise $(SOURCES)
 	.venv/bin/ruff check $(SOURCES)
 	.venv/bin/lint-imports
 	.venv/bin/mypy

@@ -1,7 +1,7 @@
 """Measures the times that the budgets speak of: commands, a warm start to ready, an idle stop.
 
 `make bench` prints the median and the worst of some runs beside the budget. It judges nothing: a busy machine is
-no regression. Throughput and latency under load are measured against other gateways, see docs/performance.md.
+no regression. Load is measured elsewhere, beside other gateways.
 """
 
 from __future__ import annotations

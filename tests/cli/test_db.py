@@ -63,3 +63,13 @@ def test_a_database_that_cannot_be_had_is_one_line(
     assert word in err
     assert "hunter2" not in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_driver_that_is_not_installed_is_named_with_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gproxy.cli.database.find_spec", lambda _: None)
+    assert main(["db", "check", "--dsn", "postgres://h/x"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "asyncpg" in line
+    assert "EXTRAS=postgres" in line

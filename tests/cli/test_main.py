@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,20 @@ def loaded_by(*argv: str) -> set[str]:
 def test_quick_answers_load_nothing_heavy(argv: list[str]) -> None:
     heavy = {"typer", "rich", "asyncio", "sqlalchemy", "msgspec", "ssl", "cryptography"}
     assert not heavy & loaded_by(*argv)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("words", "found"), [("gproxy serve --max-b", "--max-body"), ("gproxy doc", "doctor")])
+def test_the_shell_completes_commands_and_flags(words: str, found: str) -> None:
+    env = {"_GPROXY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("gproxy")],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [found]
 
 
 @pytest.mark.process

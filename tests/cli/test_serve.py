@@ -48,6 +48,15 @@ def test_a_setting_that_cannot_be_used_is_a_usage_error(capsys: pytest.CaptureFi
     assert all(line.startswith("gproxy: --") for line in lines)
 
 
+def test_a_database_address_that_cannot_be_understood_is_told_before_the_start(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["serve", "--dsn", "mysql://u:hunter2@host"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("gproxy: --dsn (or GPROXY_DSN): ")
+    assert "hunter2" not in line
+
+
 def test_help_shows_every_setting_with_variable_value_and_origin(capsys: pytest.CaptureFixture[str]) -> None:
     env = {
         "GPROXY_PORT": "9000",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
 
 from gproxy.cli.terminal import Complaint
 
@@ -15,14 +16,25 @@ if TYPE_CHECKING:
     from gproxy.storage.engine import Database
 
 
+_DRIVERS: Final = {"postgres": "asyncpg", "mysql": "asyncmy"}
+"""Optional packages by engine; the engine's name is also the name of the extra that brings it."""
+
+
 def dsn_of(settings: Settings) -> Dsn:
-    """The database's address."""
+    """The database's address, understood and with its driver installed."""
     from gproxy.storage.dsn import BadDsn, parse_dsn
 
     try:
-        return parse_dsn(settings.database.reveal())
+        dsn = parse_dsn(settings.database.reveal())
     except BadDsn as bad:
         raise Complaint(f"--dsn (or GPROXY_DSN): {bad}", code=2) from bad
+    driver = _DRIVERS.get(dsn.engine)
+    if driver is not None and find_spec(driver) is None:
+        raise Complaint(
+            f"{dsn.engine} needs the package {driver}: install gproxy[{dsn.engine}], "
+            f"or run `make install EXTRAS={dsn.engine}` in a checkout"
+        )
+    return dsn
 
 
 @contextlib.asynccontextmanager

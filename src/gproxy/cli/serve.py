@@ -62,6 +62,9 @@ def start(flags: Mapping[str, str], env: Mapping[str, str], *, demo: bool) -> in
         raise Complaint(*bad.problems, code=2) from bad
     for told in unknown_variables(env):
         complain(f"warning: {told}")
+    from gproxy.cli.database import dsn_of
+
+    dsn_of(settings)  # an address that cannot be understood is told before anything is started
     from gproxy.runtime.serve import run
 
     return run(settings, demo=demo)
