@@ -6,6 +6,7 @@ import datetime as dt
 import sys
 import warnings
 from decimal import Decimal
+from typing import Any
 
 from genai_prices import Usage as TheirUsage
 from genai_prices.data import providers
@@ -58,12 +59,12 @@ def main() -> int:
     return 1 if wrong or compared < 10_000 else 0
 
 
-def hourly(model):
+def hourly(model: Any) -> Any:
     conditional = model.prices if isinstance(model.prices, list) else []
     return any(type(entry.constraint).__name__ == "TimeOfDateConstraint" for entry in conditional)
 
 
-def reference_of(provider, model):
+def reference_of(provider: Any, model: Any) -> Any:
     """A name by which the source finds exactly this model."""
     found = provider.find_model(model.id, all_providers=providers)
     return model.id if found is model else None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def write_and_kill(root: Path, seed: int, lines: int, mode: str) -> dict[str, se
 
 
 @pytest.mark.parametrize("seed", range(24))
-async def test_nothing_acknowledged_is_lost(tmp_path, seed):
+async def test_nothing_acknowledged_is_lost(tmp_path: Path, seed: Any) -> None:
     dice = random.Random(seed)
     root = tmp_path / "journal"
     mode = "power" if seed % 6 == 5 else "process"

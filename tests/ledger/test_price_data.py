@@ -7,12 +7,14 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gproxy.canonical.usage import Usage
 from gproxy.ledger import price_data
 from gproxy.ledger.price_data import lookup
+from gproxy.ledger.pricing import RateCard
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,7 +39,7 @@ AUTUMN = at("2026-11-20T12:00:00")
         ("anthropic", "claude-fable-5-20260901", (10, 50, 1)),
     ],
 )
-def test_lookup(vendor, model, fields):
+def test_lookup(vendor: Any, model: Any, fields: Any) -> None:
     card = lookup(vendor, model, at_us=AUTUMN)
     assert card is not None
     first = card.default.tiers[0]
@@ -55,11 +57,11 @@ def test_lookup(vendor, model, fields):
         ("openai", "gpt-6-astra-2026-1-1"),
     ],
 )
-def test_unknown_is_none(vendor, model):
+def test_unknown_is_none(vendor: Any, model: Any) -> None:
     assert lookup(vendor, model, at_us=AUTUMN) is None
 
 
-def test_tiers_and_service_tiers():
+def test_tiers_and_service_tiers() -> None:
     card = lookup("google", "gemini-2.5-pro", at_us=AUTUMN)
     assert card is not None
     assert [(t.up_to, t.input) for t in card.default.tiers] == [(200_000, 1_250_000_000), (100_000_000, 2_500_000_000)]
@@ -69,7 +71,7 @@ def test_tiers_and_service_tiers():
     assert mini.cost(Usage(input=10), "default") == 4000
 
 
-def test_prices_in_force_by_date():
+def test_prices_in_force_by_date() -> None:
     before = lookup("google", "gemini-4-argon", at_us=at("2026-11-30T23:59:59"))
     after = lookup("google", "gemini-4-argon", at_us=at("2026-12-01T00:00:00"))
     assert before is not None
@@ -78,13 +80,13 @@ def test_prices_in_force_by_date():
     assert before.version != after.version
 
 
-def test_where_the_hour_decides_the_dearest_holds():
+def test_where_the_hour_decides_the_dearest_holds() -> None:
     card = lookup("deepseek", "deepseek-v4-pro", at_us=at("2026-11-20T20:00:00"))
     assert card is not None
     assert card.default.tiers[0].input == 1_320_000_000
 
 
-def test_audio_and_per_call_prices_are_carried():
+def test_audio_and_per_call_prices_are_carried() -> None:
     live = lookup("google", "gemini-live-2.5-flash", at_us=AUTUMN)
     assert live is not None
     assert live.default.tiers[0].audio_input == 3_000_000_000
@@ -93,11 +95,11 @@ def test_audio_and_per_call_prices_are_carried():
     assert sonar.default.each_call == 12_000_000
 
 
-def test_now_is_the_default_moment():
+def test_now_is_the_default_moment() -> None:
     assert lookup("openai", "gpt-4.1-mini") is not None
 
 
-def test_every_shipped_card_is_readable():
+def test_every_shipped_card_is_readable() -> None:
     seen = 0
     for vendor in price_data.vendors():
         found = price_data._vendor(vendor)
@@ -106,26 +108,26 @@ def test_every_shipped_card_is_readable():
             assert ways
             assert [first for first, _ in dated] == sorted(first for first, _ in dated)
             for _, card in dated:
-                assert price_data.RateCard.from_plain(card).plain() == card
+                assert RateCard.from_plain(card).plain() == card
                 seen += 1
     assert seen > 2000
     assert price_data.source().startswith("genai-prices ")
 
 
-def test_days():
+def test_days() -> None:
     for text in ("1970-01-01", "2000-02-29", "2026-11-24", "2100-03-01", "2400-12-31", "1999-12-31"):
         assert price_data._day(at(f"{text}T00:00:00")) == text
         assert price_data._day(at(f"{text}T23:59:59")) == text
 
 
-def test_same_price_as_the_source_for_every_model_of_every_vendor():
+def test_same_price_as_the_source_for_every_model_of_every_vendor() -> None:
     """The judge is the source's own arithmetic, in a process of its own: importing it is slow and warns."""
     script = Path(__file__).with_name("price_source.py")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_file_is_what_the_locked_source_gives():
+def test_the_file_is_what_the_locked_source_gives() -> None:
     done = subprocess.run(
         [sys.executable, "dev/build_prices.py", "--check"], capture_output=True, text=True, check=False, cwd=ROOT
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from gproxy.ledger.pricing import NANO, PRICE_FIELDS, UNPRICED, PriceError, Pric
 GPT = {"price": {"input": 0.4, "output": 1.6, "cache_read": 0.1}}
 
 
-def tier(up_to=100_000_000, **prices):
+def tier(up_to: Any = 100_000_000, **prices: Any) -> Any:
     return {"input_tokens_up_to": up_to, **{f"price_{name}": value for name, value in prices.items()}}
 
 
@@ -93,7 +94,7 @@ COST_CASES = [
 
 
 @pytest.mark.parametrize(("fields", "usage", "service_tier", "cost"), COST_CASES)
-def test_cost(fields, usage, service_tier, cost):
+def test_cost(fields: Any, usage: Any, service_tier: Any, cost: Any) -> None:
     assert RateCard.from_fields(fields).cost(usage, service_tier) == cost
 
 
@@ -133,19 +134,19 @@ def test_cost(fields, usage, service_tier, cost):
         ({"display_name": "x"}, "display_name"),
     ],
 )  # fmt: skip
-def test_bad_prices_name_their_field(fields, field):
+def test_bad_prices_name_their_field(fields: Any, field: Any) -> None:
     with pytest.raises(PriceError) as caught:
         RateCard.from_fields(fields)
     assert caught.value.field == field
 
 
 @pytest.mark.parametrize("value", [0.4, "0.4", Decimal("0.4"), "0.40", "4e-1"])
-def test_numbers_may_come_in_any_shape(value):
+def test_numbers_may_come_in_any_shape(value: Any) -> None:
     card = RateCard.from_fields({"price": {"input": value}})
     assert card == RateCard.from_fields({"price_tiers": [tier(input_tokens=Decimal("0.4"))]})
 
 
-def test_no_price_at_all_is_unpriced_and_zero_is_a_price():
+def test_no_price_at_all_is_unpriced_and_zero_is_a_price() -> None:
     assert RateCard.from_fields({}).version == UNPRICED
     assert RateCard.from_fields({"price_each_call": None, "price_tiers": [], "price": None}).version == UNPRICED
     assert not RateCard.from_fields({}).priced
@@ -155,12 +156,12 @@ def test_no_price_at_all_is_unpriced_and_zero_is_a_price():
     assert RateCard.unpack(b"") == RateCard.from_fields({})
 
 
-def test_price_fields_are_those_that_are_read():
+def test_price_fields_are_those_that_are_read() -> None:
     for name in PRICE_FIELDS:
         RateCard.from_fields({name: None})
 
 
-def test_version_is_of_the_content_alone():
+def test_version_is_of_the_content_alone() -> None:
     a, b = (
         RateCard.from_fields(GPT),
         RateCard.from_fields({"price": {"cache_read": "0.10", "output": 1.6, "input": 0.4}}),
@@ -172,7 +173,7 @@ def test_version_is_of_the_content_alone():
 
 
 @pytest.mark.parametrize("junk", [b"\xc1", b"\x90\x90", b"\x91\x92\x01\x91\x90", b"{}", b"\xff" * 40])
-def test_unpack_refuses_what_it_did_not_make(junk):
+def test_unpack_refuses_what_it_did_not_make(junk: Any) -> None:
     with pytest.raises(PriceError):
         RateCard.unpack(junk)
 
@@ -183,7 +184,7 @@ TOKENS = st.none() | st.integers(0, 10**9)
 
 
 @st.composite
-def tiers(draw, most=4):
+def tiers(draw: Any, most: Any = 4) -> Any:
     bounds = sorted(draw(st.sets(st.integers(1, 10**8), max_size=most)))
     made = []
     for bound in bounds:
@@ -192,7 +193,7 @@ def tiers(draw, most=4):
     return tuple(made)
 
 
-def any_given(values):
+def any_given(values: Any) -> Any:
     return any(value is not None for value in values)
 
 
@@ -203,14 +204,14 @@ USAGES = st.builds(Usage, *[TOKENS] * 8)
 
 
 @given(CARDS)
-def test_packed_and_fields_bring_the_same_card_back(card):
+def test_packed_and_fields_bring_the_same_card_back(card: Any) -> None:
     assert RateCard.unpack(card.packed()) == card
     assert RateCard.from_fields(card.to_fields()) == card
     assert RateCard.from_plain(card.plain()) == card
 
 
 @given(CARDS, USAGES, SERVICE)
-def test_cost_is_what_fractions_say(card, usage, service):
+def test_cost_is_what_fractions_say(card: Any, usage: Any, service: Any) -> None:
     each, found = card._mode(service)
     exact = Fraction(0)
     if found:
@@ -223,7 +224,7 @@ def test_cost_is_what_fractions_say(card, usage, service):
 
 
 @given(tiers(1), USAGES, USAGES)
-def test_exact_cost_adds_up_within_a_tier(one, left, right):
+def test_exact_cost_adds_up_within_a_tier(one: Any, left: Any, right: Any) -> None:
     if not one:
         return
     # Parts beyond their whole are cut, which is no sum; keep them inside.
@@ -234,7 +235,7 @@ def test_exact_cost_adds_up_within_a_tier(one, left, right):
     assert abs(card.cost(both) - card.cost(left) - card.cost(right)) <= 1
 
 
-def inside(usage):
+def inside(usage: Any) -> Any:
     said = usage.output or 0
     voiced = min(usage.audio_output or 0, said)
     return replace(
@@ -246,7 +247,7 @@ def inside(usage):
 
 
 @given(CARDS, USAGES, SERVICE, st.integers(0, 10**6), st.integers(0, 10**6))
-def test_cost_never_exceeds_the_bound(card, usage, service, more_in, more_out):
+def test_cost_never_exceeds_the_bound(card: Any, usage: Any, service: Any, more_in: Any, more_out: Any) -> None:
     prompt = sum(x or 0 for x in (usage.input, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h))
     bound = card.bound(prompt + more_in, (usage.output or 0) + more_out, service)
     assert card.cost(usage, service) <= bound
@@ -255,7 +256,7 @@ def test_cost_never_exceeds_the_bound(card, usage, service, more_in, more_out):
 
 
 @given(CARDS, st.permutations(range(4)))
-def test_the_order_of_tiers_given_does_not_matter(card, order):
+def test_the_order_of_tiers_given_does_not_matter(card: Any, order: Any) -> None:
     given_fields = card.to_fields()
     for name, rows in given_fields.items():
         if name.endswith("tiers"):

@@ -97,7 +97,10 @@ def create(root: Path) -> Directory:
         name = new_id()
         hidden = root / f"{_NEW}{name}"
         hidden.mkdir(mode=0o700)
-        fd = os.open(hidden / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(hidden / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # a sibling cleared the empty directory away as a dead one's
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             salt = os.urandom(frames.SALT_SIZE)
@@ -160,10 +163,13 @@ def others(root: Path) -> list[Path]:
 
 
 def _clear_unfinished(path: Path) -> None:
-    # Without a lock file it may be one that is being made right now, so it is left alone until it has one.
+    # It may be one that is being made right now. That is no harm: whoever is making it starts over.
     taken = adopt(path)
     if taken is not None:
         taken.remove()
+    elif not (path / LOCK_NAME).exists():
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _same(fd: int, path: Path) -> bool:

@@ -6,7 +6,7 @@ Everything here may be killed at any point and begun again: rows are inserted if
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,12 +52,13 @@ async def recover(
     own: str | None = None,
     landed: Mapping[str, tuple[int, int]] | None = None,
     tell: Callable[[RecoveryReport], None] | None = None,
+    forget: Callable[[str], Awaitable[None]] | None = None,
 ) -> RecoveryReport:
     """Adopt and empty every journal under `root` that nobody holds.
 
     `own` is the id of the caller's own journal. `landed` gives stored positions by journal id, to skip what the
     database has already; without it those rows are offered again and change nothing. `tell` is called after every batch
-    with the report so far. Never raises for an unavailable database: the journal stays, see `left`.
+    with the report so far; `forget` when a journal is gone, to drop its stored position. Never raises for an unavailable database: the journal stays, see `left`.
     """
     report = RecoveryReport()
     for path in others(root):
@@ -71,6 +72,8 @@ async def recover(
             recovery = _Recovery(directory, store, report, (landed or {}).get(directory.id, (0, 0)), tell)
             if not await recovery.run():
                 report.left.append(directory.id)
+            elif forget is not None:
+                await forget(directory.id)
         except (StoreUnavailable, OSError):
             report.left.append(directory.id)
         finally:

@@ -88,11 +88,12 @@ class _Sync:
         self.loop = loop
         self.waiters = waiters
 
-    def run(self) -> None:
-        error: OSError | None = None
+    def run(self, error: OSError | None) -> None:
+        """Sync and report; `error` is what went wrong with files finished since the last time."""
         try:
             if self.directory is not None:
                 _sync_directory(self.directory)
+                _sync_directory(self.directory.parent)
             os.fdatasync(self.fd)
         except OSError as failed:
             error = failed
@@ -101,17 +102,21 @@ class _Sync:
 
 
 def _run(jobs: SimpleQueue[_Sync | int | None]) -> None:
+    error: OSError | None = None
     while True:
         job = jobs.get()
         if job is None:
             return
         if isinstance(job, int):
-            with suppress(OSError):
+            try:
                 os.fdatasync(job)
+            except OSError as failed:
+                error = failed
             with suppress(OSError):
                 os.close(job)
         else:
-            job.run()
+            job.run(error)
+            error = None
 
 
 def _sync_directory(path: Path) -> None:
