@@ -13,7 +13,7 @@ from gproxy.transport.client import TransportConfig, UpstreamClient
 from tests.transport.certificates import Authority
 
 
-def pytest_asyncio_loop_factories(config, item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+def pytest_asyncio_loop_factories(config: object, item: object) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
@@ -25,12 +25,12 @@ async def client() -> AsyncIterator[UpstreamClient]:
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory) -> Authority:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture
-async def tls_client(authority) -> AsyncIterator[UpstreamClient]:
+async def tls_client(authority: Authority) -> AsyncIterator[UpstreamClient]:
     client = UpstreamClient(TransportConfig(ca_file=str(authority.ca_file)))
     yield client
     await client.close(time.monotonic())

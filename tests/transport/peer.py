@@ -12,11 +12,13 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from gproxy.transport.client import UpstreamClient
 from gproxy.wire.http import Deadlines, Header, Origin, UpstreamRequest
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -36,7 +38,7 @@ class Seen:
         return found[0] if found else None
 
 
-class Gone(Exception):
+class Gone(Exception):  # noqa: N818 - not an error but how every conversation ends
     """The client closed the connection before a whole request came."""
 
 
@@ -95,6 +97,8 @@ Script = Callable[[Line], Awaitable[None]]
 
 
 class Peer:
+    """Listens on 127.0.0.1; `host` is only what its origin is called."""
+
     def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self._script = script
         self._tls = tls
@@ -124,7 +128,7 @@ class Peer:
         return UpstreamRequest(method, self.origin, target, headers or [], body, Deadlines(**deadlines), proxy)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accepted, self._host, 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -138,6 +142,11 @@ class Peer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._errors and kind is None:
             raise self._errors[0]
+
+    async def seen(self, count: int) -> None:
+        """Return when so many requests have come."""
+        while len(self.requests) < count:  # noqa: ASYNC110 - the lists are what a test asserts on anyway
+            await asyncio.sleep(0)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -155,7 +164,7 @@ class Peer:
         finally:
             self._tasks.discard(task)
             writer.close()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
 
 
@@ -167,6 +176,42 @@ def answering(*pieces: bytes) -> Script:
             await line.answer(*pieces)
 
     return script
+
+
+@contextlib.asynccontextmanager
+async def elsewhere(
+    script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[tuple[Peer, Callable[[asyncio.Event], None]]]:
+    """A peer on a thread and loop of its own, which goes on while the test blocks this loop; and how to set an event there."""
+    ready = threading.Event()
+    found: list[tuple[Peer, asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serve() -> None:
+        end = asyncio.Event()
+        async with Peer(script, tls=tls, host=host) as peer:
+            found.append((peer, asyncio.get_running_loop(), end))
+            ready.set()
+            await end.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    ready.wait()
+    peer, loop, end = found[0]
+
+    def trigger(event: asyncio.Event) -> None:
+        loop.call_soon_threadsafe(event.set)
+
+    try:
+        yield peer, trigger
+    finally:
+        trigger(end)
+        await asyncio.get_running_loop().run_in_executor(None, thread.join)
+
+
+async def emptied(client: UpstreamClient) -> None:
+    """Return when the client has no connection open."""
+    while any(stats.open for stats in client.stats()):  # noqa: ASYNC110 - there is nobody to set an event
+        await asyncio.sleep(0)
 
 
 def once(*pieces: bytes) -> Script:

@@ -2,30 +2,31 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 
 import pytest
 
 from gproxy.errors import Phase, UpstreamFault
 from gproxy.transport.client import TransportConfig, UpstreamClient
 from gproxy.wire.http import Deadlines, Origin, UpstreamRequest
-from tests.transport.peer import OK, Line, Peer, answering, once
+from tests.transport.peer import OK, Line, Peer, answering, elsewhere, emptied, once
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-async def whole(client, request) -> bytes:
+async def whole(client: UpstreamClient, request: UpstreamRequest) -> bytes:
     reply = await client.send(request)
     return await reply.read(1 << 20)
 
 
-async def fault_of(awaitable) -> UpstreamFault:
+async def fault_of(awaitable: Awaitable[object]) -> UpstreamFault:
     with pytest.raises(UpstreamFault) as caught:
         await awaitable
     return caught.value
 
 
 class TestRequestOnTheWire:
-    async def test_head_and_body_as_asked_plus_host_length_and_coding(self, client):
+    async def test_head_and_body_as_asked_plus_host_length_and_coding(self, client: UpstreamClient) -> None:
         async with Peer(answering(OK)) as peer:
             await whole(client, peer.ask(b"abc", target=b"/v1/x?key=1", headers=[(b"x-a", b"1"), (b"x-a", b"2")]))
             (seen,) = peer.requests
@@ -39,7 +40,7 @@ class TestRequestOnTheWire:
         ]
         assert seen.body == b"abc"
 
-    async def test_large_body_passes_a_reader_that_is_slower_than_the_writer(self, client):
+    async def test_large_body_passes_a_reader_that_is_slower_than_the_writer(self, client: UpstreamClient) -> None:
         body = bytes(range(256)) * 40_000  # 10 MB, far beyond socket buffers
 
         async with Peer(answering(OK)) as peer:
@@ -48,10 +49,10 @@ class TestRequestOnTheWire:
             assert await whole(client, peer.ask(body)) == b"ok"
             assert peer.accepted == 1
 
-    async def test_send_deadline_counts_progress_not_the_whole(self, client):
+    async def test_send_deadline_counts_progress_not_the_whole(self, client: UpstreamClient) -> None:
         async def script(line: Line) -> None:
             await line.head()
-            line.writer.transport.pause_reading()
+            line.reader._transport.pause_reading()  # type: ignore[attr-defined]
             await asyncio.Event().wait()
 
         async with Peer(script) as peer:
@@ -63,7 +64,9 @@ class TestRequestOnTheWire:
             False,
         )
 
-    async def test_early_refusal_while_sending_is_read_and_the_connection_not_reused(self, client):
+    async def test_early_refusal_while_sending_is_read_and_the_connection_not_reused(
+        self, client: UpstreamClient
+    ) -> None:
         async def script(line: Line) -> None:
             await line.head()
             await line.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig")
@@ -74,7 +77,7 @@ class TestRequestOnTheWire:
             assert (reply.status, await reply.read(100)) == (413, b"big")
             assert client.stats()[0].idle == 0
 
-    async def test_answer_that_begins_while_the_request_is_still_going_out(self, client):
+    async def test_answer_that_begins_while_the_request_is_still_going_out(self, client: UpstreamClient) -> None:
         async def script(line: Line) -> None:
             head = await line.head()
             await line.write(CHUNKED + b"1\r\na\r\n")
@@ -89,7 +92,7 @@ class TestRequestOnTheWire:
 
 
 class TestReuse:
-    async def test_one_connection_serves_many(self, client):
+    async def test_one_connection_serves_many(self, client: UpstreamClient) -> None:
         async with Peer(answering(OK)) as peer:
             for _ in range(5):
                 assert await whole(client, peer.ask()) == b"ok"
@@ -97,7 +100,7 @@ class TestReuse:
             (stats,) = client.stats()
             assert (stats.open, stats.idle, stats.in_use, stats.origin) == (1, 1, 0, peer.origin)
 
-    async def test_last_in_first_out(self, client):
+    async def test_last_in_first_out(self, client: UpstreamClient) -> None:
         gate = asyncio.Event()
 
         async def script(line: Line) -> None:
@@ -108,8 +111,7 @@ class TestReuse:
 
         async with Peer(script) as peer:
             both = asyncio.gather(whole(client, peer.ask()), whole(client, peer.ask()))
-            while len(peer.requests) < 2:
-                await asyncio.sleep(0)
+            await peer.seen(2)
             assert client.stats()[0].in_use == 2
             gate.set()
             await both
@@ -129,7 +131,7 @@ class TestReuse:
         ],
         ids=["close", "close-in-list", "http10", "second-answer", "garbage", "begun-answer"],
     )
-    async def test_never_reused(self, client, answer):
+    async def test_never_reused(self, client: UpstreamClient, answer: bytes) -> None:
         async def script(line: Line) -> None:
             await line.answer(answer)
             await line.gone()
@@ -139,13 +141,13 @@ class TestReuse:
             assert await whole(client, peer.ask()) == b"ok"
             assert peer.accepted == 2
 
-    async def test_close_delimited_is_never_reused(self, client):
+    async def test_close_delimited_is_never_reused(self, client: UpstreamClient) -> None:
         async with Peer(once(b"HTTP/1.1 200 OK\r\n\r\nok")) as peer:
             assert await whole(client, peer.ask()) == b"ok"
             assert await whole(client, peer.ask()) == b"ok"
             assert peer.accepted == 2
 
-    async def test_unasked_bytes_on_an_idle_connection_drop_it(self, client):
+    async def test_unasked_bytes_on_an_idle_connection_drop_it(self, client: UpstreamClient) -> None:
         dropped = asyncio.Event()
         more = asyncio.Event()
 
@@ -166,15 +168,14 @@ class TestReuse:
             assert await whole(client, peer.ask()) == b"ok"
             assert peer.accepted == 2
 
-    async def test_eof_on_an_idle_connection_removes_it(self, client):
+    async def test_eof_on_an_idle_connection_removes_it(self, client: UpstreamClient) -> None:
         async with Peer(once(OK)) as peer:
             assert await whole(client, peer.ask()) == b"ok"
-            while client.stats()[0].open:
-                await asyncio.sleep(0)
+            await emptied(client)
             assert await whole(client, peer.ask()) == b"ok"
             assert [seen.line for seen in peer.requests] == [b"POST /v1/x HTTP/1.1"] * 2
 
-    async def test_idle_connections_end_at_their_keepalive(self):
+    async def test_idle_connections_end_at_their_keepalive(self) -> None:
         client = UpstreamClient(TransportConfig(idle_keepalive=0.05))
         closed = asyncio.Event()
 
@@ -188,7 +189,7 @@ class TestReuse:
             await closed.wait()
             assert client.stats()[0].open == 0
 
-    async def test_the_peers_announced_keepalive_is_kept(self, client):
+    async def test_the_peers_announced_keepalive_is_kept(self, client: UpstreamClient) -> None:
         closed = asyncio.Event()
 
         async def script(line: Line) -> None:
@@ -200,7 +201,7 @@ class TestReuse:
             assert await whole(client, peer.ask()) == b"ok"
             await closed.wait()
 
-    async def test_at_most_so_many_idle(self):
+    async def test_at_most_so_many_idle(self) -> None:
         client = UpstreamClient(TransportConfig(max_idle_per_origin=1))
         gate = asyncio.Event()
 
@@ -212,8 +213,7 @@ class TestReuse:
 
         async with Peer(script) as peer:
             three = asyncio.gather(*(whole(client, peer.ask()) for _ in range(3)))
-            while len(peer.requests) < 3:
-                await asyncio.sleep(0)
+            await peer.seen(3)
             gate.set()
             await three
             assert (client.stats()[0].open, client.stats()[0].idle) == (1, 1)
@@ -221,36 +221,37 @@ class TestReuse:
 
 
 class TestStaleConnection:
-    async def test_closed_while_idle_but_not_yet_noticed_is_replaced_once(self, client):
+    @pytest.mark.parametrize("size", [10, 200_000, 3_000_000])
+    async def test_closed_while_idle_but_not_yet_noticed_is_replaced_once(
+        self, client: UpstreamClient, size: int
+    ) -> None:
         """The peer's FIN is in our socket, the loop has not read it: nothing of the request can have been taken."""
-        async with Peer(once(OK)) as peer:
-            assert await whole(client, peer.ask()) == b"ok"
-            pool = next(iter(client._pools.values()))
-            (connection,) = pool.idle
-            while not connection.closed and not connection.peer_gone():  # let the peer close without letting us read
-                connection.transport.pause_reading()
-                await asyncio.sleep(0)
-            assert not connection.closed
-            connection.transport.resume_reading()
-            connection._written = 0
-            assert await whole(client, peer.ask(b"again")) == b"ok"
-            assert [seen.body for seen in peer.requests] == [b"{}", b"again"]
-            assert peer.accepted == 2
-            assert connection._written > 0  # it was tried there first
+        leave = asyncio.Event()
 
-    async def test_a_large_body_never_goes_to_a_dead_connection(self, client):
-        async with Peer(once(OK)) as peer:
+        async def script(line: Line) -> None:
+            await line.answer(OK)
+            if line.number == 1:
+                await leave.wait()
+            else:
+                await line.gone()
+
+        async with elsewhere(script) as (peer, trigger):
             assert await whole(client, peer.ask()) == b"ok"
-            pool = next(iter(client._pools.values()))
-            (connection,) = pool.idle
-            while not connection.closed and not connection.peer_gone():
-                connection.transport.pause_reading()
-                await asyncio.sleep(0)
-            assert await whole(client, peer.ask(b"x" * 3_000_000)) == b"ok"
-            assert len(peer.requests) == 2
+            (connection,) = next(iter(client._pools.values())).idle
+            connection._written = 0
+            trigger(leave)
+            while not connection.peer_gone():
+                pass  # this loop stands still on purpose
+            assert await whole(client, peer.ask(b"x" * size)) == b"ok"
+            assert [len(seen.body) for seen in peer.requests] == [2, size]
+            assert peer.accepted == 2
+            # a small one was tried there first, a large one is not
+            assert (connection._written > 0) == (size < 256 * 1024)
 
     @pytest.mark.parametrize("how", ["close", "reset"])
-    async def test_a_peer_that_read_the_request_and_left_gets_no_second_one(self, client, how):
+    async def test_a_peer_that_read_the_request_and_left_gets_no_second_one(
+        self, client: UpstreamClient, how: str
+    ) -> None:
         async def script(line: Line) -> None:
             await line.answer(OK)
             await line.request()
@@ -263,7 +264,7 @@ class TestStaleConnection:
             assert [seen.body for seen in peer.requests] == [b"{}", b"paid"]
 
     @pytest.mark.parametrize("how", ["close", "reset"])
-    async def test_an_idempotent_request_is_repeated_exactly_once(self, client, how):
+    async def test_an_idempotent_request_is_repeated_exactly_once(self, client: UpstreamClient, how: str) -> None:
         async def script(line: Line) -> None:
             if line.number == 1:
                 await line.answer(OK)
@@ -277,7 +278,7 @@ class TestStaleConnection:
             assert len(peer.requests) == 3
             assert peer.accepted == 2
 
-    async def test_a_fresh_connection_is_never_retried(self, client):
+    async def test_a_fresh_connection_is_never_retried(self, client: UpstreamClient) -> None:
         async def script(line: Line) -> None:
             await line.request()
 
@@ -286,7 +287,7 @@ class TestStaleConnection:
             assert fault.reason == "connection closed without an answer"
             assert peer.accepted == 1
 
-    async def test_one_byte_of_an_answer_forbids_the_retry(self, client):
+    async def test_one_byte_of_an_answer_forbids_the_retry(self, client: UpstreamClient) -> None:
         async def script(line: Line) -> None:
             await line.answer(OK)
             await line.answer(b"H")
@@ -303,7 +304,7 @@ class TestDeadlines:
         await line.request()
         await line.gone()
 
-    async def test_first_byte(self, client):
+    async def test_first_byte(self, client: UpstreamClient) -> None:
         async with Peer(self.silent) as peer:
             fault = await fault_of(client.send(peer.ask(first_byte=0.05)))
         assert (fault.phase, fault.reason, fault.timeout, fault.unprocessed) == (
@@ -313,7 +314,7 @@ class TestDeadlines:
             False,
         )
 
-    async def test_a_dripping_head_does_not_move_the_deadline(self, client):
+    async def test_a_dripping_head_does_not_move_the_deadline(self, client: UpstreamClient) -> None:
         async def script(line: Line) -> None:
             await line.request()
             await line.write(b"HTTP/1.1 200 OK\r\n")
@@ -322,7 +323,7 @@ class TestDeadlines:
         async with Peer(script) as peer:
             assert (await fault_of(client.send(peer.ask(first_byte=0.05)))).reason == "first byte timeout"
 
-    async def test_idle_between_body_bytes(self, client):
+    async def test_idle_between_body_bytes(self, client: UpstreamClient) -> None:
         async def script(line: Line) -> None:
             await line.answer(CHUNKED + b"3\r\nabc\r\n")
             await line.gone()
@@ -334,7 +335,7 @@ class TestDeadlines:
             assert (fault.phase, fault.reason, fault.timeout) == (Phase.BODY, "idle timeout", True)
             assert await fault_of(reply.next()) is fault
 
-    async def test_idle_counts_anew_with_each_wait(self, client):
+    async def test_idle_counts_anew_with_each_wait(self, client: UpstreamClient) -> None:
         step = asyncio.Event()
 
         async def script(line: Line) -> None:
@@ -349,7 +350,7 @@ class TestDeadlines:
             assert await whole(client, peer.ask(idle=0.15)) == b"aaaa"
             step.set()
 
-    async def test_total_ends_a_stream_that_never_does(self, client):
+    async def test_total_ends_a_stream_that_never_does(self, client: UpstreamClient) -> None:
         async def script(line: Line) -> None:
             await line.answer(CHUNKED)
             while True:
@@ -361,7 +362,7 @@ class TestDeadlines:
             fault = await fault_of(reply.read(1 << 20))
             assert (fault.phase, fault.reason, fault.timeout) == (Phase.BODY, "total timeout", True)
 
-    async def test_total_ends_a_reply_that_nobody_reads(self, client):
+    async def test_total_ends_a_reply_that_nobody_reads(self, client: UpstreamClient) -> None:
         gone = asyncio.Event()
 
         async def script(line: Line) -> None:
@@ -375,12 +376,11 @@ class TestDeadlines:
             assert await reply.next() == b"abc"
             assert (await fault_of(reply.next())).reason == "total timeout"
 
-    async def test_waiting_for_a_free_connection_is_connecting(self):
+    async def test_waiting_for_a_free_connection_is_connecting(self) -> None:
         client = UpstreamClient(TransportConfig(max_connections_per_origin=1))
         async with Peer(self.silent) as peer:
             first = asyncio.gather(client.send(peer.ask()), return_exceptions=True)
-            while not peer.requests:
-                await asyncio.sleep(0)
+            await peer.seen(1)
             fault = await fault_of(client.send(peer.ask(connect=0.05)))
             assert (fault.phase, fault.timeout, fault.unprocessed) == (Phase.CONNECT, True, True)
             await client.close(time.monotonic())
@@ -388,14 +388,14 @@ class TestDeadlines:
 
 
 class TestCap:
-    async def test_requests_beyond_it_take_turns(self):
+    async def test_requests_beyond_it_take_turns(self) -> None:
         client = UpstreamClient(TransportConfig(max_connections_per_origin=2))
         async with Peer(answering(OK)) as peer:
             assert await asyncio.gather(*(whole(client, peer.ask()) for _ in range(20))) == [b"ok"] * 20
             assert peer.accepted == 2
             await client.close(time.monotonic())
 
-    async def test_a_cancelled_turn_is_passed_on(self):
+    async def test_a_cancelled_turn_is_passed_on(self) -> None:
         client = UpstreamClient(TransportConfig(max_connections_per_origin=1))
         gate = asyncio.Event()
 
@@ -407,8 +407,7 @@ class TestCap:
 
         async with Peer(script) as peer:
             first = asyncio.get_running_loop().create_task(whole(client, peer.ask()))
-            while not peer.requests:
-                await asyncio.sleep(0)
+            await peer.seen(1)
             second = asyncio.get_running_loop().create_task(whole(client, peer.ask()))
             third = asyncio.get_running_loop().create_task(whole(client, peer.ask()))
             await asyncio.sleep(0)
@@ -421,7 +420,7 @@ class TestCap:
 
 
 class TestCancellation:
-    async def test_cancelled_send_closes_the_connection(self, client):
+    async def test_cancelled_send_closes_the_connection(self, client: UpstreamClient) -> None:
         asked, gone = asyncio.Event(), asyncio.Event()
 
         async def script(line: Line) -> None:
@@ -438,7 +437,7 @@ class TestCancellation:
             assert task.cancelled()
             assert client.stats()[0].open == 0
 
-    async def test_cancelled_connect_leaves_nothing(self, client):
+    async def test_cancelled_connect_leaves_nothing(self, client: UpstreamClient) -> None:
         origin = Origin("http", "127.0.0.1", 9)
         request = UpstreamRequest(b"GET", origin, b"/", [], b"", Deadlines())
         task = asyncio.get_running_loop().create_task(client.send(request))
@@ -449,7 +448,7 @@ class TestCancellation:
 
 
 class TestClose:
-    async def test_idle_at_once_in_use_when_they_end(self, client):
+    async def test_idle_at_once_in_use_when_they_end(self, client: UpstreamClient) -> None:
         gate = asyncio.Event()
 
         async def script(line: Line) -> None:
@@ -468,7 +467,7 @@ class TestClose:
             await closing
             assert client.stats()[0].open == 0
 
-    async def test_what_is_left_at_the_deadline_is_cut_and_told(self, client):
+    async def test_what_is_left_at_the_deadline_is_cut_and_told(self, client: UpstreamClient) -> None:
         async def script(line: Line) -> None:
             await line.answer(CHUNKED + b"1\r\na\r\n")
             await line.gone()
@@ -479,13 +478,13 @@ class TestClose:
             assert await reply.next() == b"a"
             assert (await fault_of(reply.next())).reason == "the gateway is closing"
 
-    async def test_twice(self, client):
+    async def test_twice(self, client: UpstreamClient) -> None:
         await client.close(time.monotonic())
         await client.close(time.monotonic())
 
 
 class TestConnectFaults:
-    async def test_refused(self, client):
+    async def test_refused(self, client: UpstreamClient) -> None:
         async with Peer(answering(OK)) as peer:
             request = peer.ask()
         fault = await fault_of(client.send(request))
@@ -496,8 +495,8 @@ class TestConnectFaults:
             True,
         )
 
-    @pytest.mark.parametrize("host", ["nowhere.invalid", "a b", "a/b", "bücher.example", "a\r\nb", ""])
-    async def test_names_that_lead_nowhere(self, client, host):
+    @pytest.mark.parametrize("host", ["a b", "a/b", "bücher.example", "a\r\nb", ""])
+    async def test_names_that_lead_nowhere(self, client: UpstreamClient, host: str) -> None:
         request = UpstreamRequest(b"GET", Origin("http", host, 80), b"/", [], b"", Deadlines())
         fault = await fault_of(client.send(request))
         assert fault.phase in {Phase.CONNECT, Phase.SEND}
@@ -514,12 +513,12 @@ class TestConnectFaults:
             "100.100.100.200",
         ],
     )
-    async def test_metadata_addresses_however_written(self, client, host):
+    async def test_metadata_addresses_however_written(self, client: UpstreamClient, host: str) -> None:
         request = UpstreamRequest(b"GET", Origin("http", host, 80), b"/", [], b"", Deadlines(connect=2))
         fault = await fault_of(client.send(request))
         assert (fault.reason, fault.unprocessed) == ("address is a cloud metadata service", True)
 
-    async def test_no_secret_in_what_is_told(self, client):
+    async def test_no_secret_in_what_is_told(self, client: UpstreamClient) -> None:
         async with Peer(once(b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n")) as peer:
             request = peer.ask(target=b"/x?key=sk-canary", headers=[(b"authorization", b"Bearer sk-canary")])
             fault = await fault_of(client.send(request))

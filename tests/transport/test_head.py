@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gproxy.errors import Phase, UpstreamFault
 from gproxy.transport.head import request_head
-from gproxy.wire.http import Deadlines, Origin, UpstreamRequest
+from gproxy.wire.http import Deadlines, Header, Origin, UpstreamRequest
 
 ORIGIN = Origin("https", "api.example", 443)
 
 
-def ask(method=b"POST", target=b"/v1", headers=(), body=b"") -> UpstreamRequest:
+def ask(
+    method: bytes = b"POST", target: bytes = b"/v1", headers: Sequence[Header] = (), body: bytes = b""
+) -> UpstreamRequest:
     return UpstreamRequest(method, ORIGIN, target, list(headers), body, Deadlines())
 
 
@@ -25,12 +30,12 @@ def ask(method=b"POST", target=b"/v1", headers=(), body=b"") -> UpstreamRequest:
         (b"GET", b"x", b"content-length: 1\r\n"),
     ],
 )
-def test_length(method, body, length):
+def test_length(method: bytes, body: bytes, length: bytes) -> None:
     head = request_head(ask(method, body=body), b"api.example")
     assert head == method + b" /v1 HTTP/1.1\r\nhost: api.example\r\naccept-encoding: identity\r\n" + length + b"\r\n"
 
 
-def test_a_callers_coding_stands():
+def test_a_callers_coding_stands() -> None:
     head = request_head(ask(headers=[(b"accept-encoding", b"br")]), b"h")
     assert head.count(b"accept-encoding") == 1
 
@@ -38,7 +43,7 @@ def test_a_callers_coding_stands():
 @pytest.mark.parametrize(
     "name", [b"transfer-encoding", b"content-length", b"host", b"connection", b"te", b"upgrade", b"proxy-authorization"]
 )
-def test_framing_is_ours_alone(name):
+def test_framing_is_ours_alone(name: Any) -> None:
     head = request_head(ask(headers=[(name, b"canary"), (b"x", b"y")]), b"h")
     assert b"canary" not in head
     assert b"x: y\r\n" in head
@@ -59,7 +64,7 @@ def test_framing_is_ours_alone(name):
         {"method": b"GET /"},
     ],
 )
-def test_what_could_break_the_framing_never_leaves(broken):
+def test_what_could_break_the_framing_never_leaves(broken: dict[str, Any]) -> None:
     with pytest.raises(UpstreamFault) as caught:
         request_head(ask(**broken), b"h")
     assert caught.value.phase is Phase.SEND
@@ -68,7 +73,7 @@ def test_what_could_break_the_framing_never_leaves(broken):
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"x-a", b"x-b"]), st.binary(max_size=20)), max_size=8))
-def test_either_every_header_stands_alone_or_nothing_is_sent(headers):
+def test_either_every_header_stands_alone_or_nothing_is_sent(headers: list[Header]) -> None:
     try:
         head = request_head(ask(headers=headers), b"h")
     except UpstreamFault:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["OriginStats", "TransportConfig", "UpstreamClient"]
 
-# A body of this size goes out in several writes; on a connection the peer has left, the second would break with an
-# error that no longer tells why, so such a connection is looked at first. For a small one the answer tells (see
-# `Connection`), and looking would cost a system call per request.
+# When a pooled connection turns out to be dead, the answer tells whether the request may go again (see `Connection`).
+# Not always: a body of this size goes out in several writes, and the second breaks with an error that tells nothing;
+# and under TLS the loops lose track of how the end came. These connections are looked at before they are used again,
+# for one system call.
 _LARGE: Final = 256 * 1024
 # More pools than this, and those empty for this many seconds are forgotten.
 _MANY: Final = 64
@@ -74,11 +75,12 @@ class UpstreamClient:
         began = loop.time()
         total_at = began + deadlines.total
         connection = pool.take()
-        if connection is not None and len(body) > _LARGE and connection.peer_gone():
-            connection.close()
-            connection = None
+        if pool.secure or len(body) > _LARGE:
+            while connection is not None and connection.peer_gone():
+                connection.close()
+                connection = pool.take()
         if connection is None:
-            connection = await pool.acquire(min(began + deadlines.connect, total_at), fresh=len(body) > _LARGE)
+            connection = await pool.acquire(min(began + deadlines.connect, total_at), fresh=False)
         again = True
         while True:
             reply = connection.begin(method, head, body, deadlines=deadlines, total_at=total_at)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import select
+import ssl
 import struct
 import sys
 import termios
@@ -76,6 +77,7 @@ class Connection(asyncio.Protocol):
         self._ended = False
         self._keep = False
         self._poisoned = False
+        self._at_eof = False
         self._until_eof = False
         self._interim = False
         self._interims = 0
@@ -136,12 +138,15 @@ class Connection(asyncio.Protocol):
         return reply
 
     def peer_gone(self) -> bool:
-        """Whether the peer has closed, as the kernel knows it now: the loop may not have read it yet."""
+        """Whether something waits in the socket of this idle connection that the loop has not read yet.
+
+        That is an end, a TLS close_notify or bytes nobody asked for: in no case may it carry another request.
+        """
         transport = self.transport
         if self.closed or transport is None or transport.is_closing():
             return True
         poll = select.poll()
-        poll.register(_descriptor(transport), getattr(select, "POLLRDHUP", 0))
+        poll.register(_descriptor(transport), select.POLLIN)
         return bool(poll.poll(0))
 
     def resume(self) -> None:
@@ -161,7 +166,11 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         if self.transport is not None:
-            self.transport.abort()
+            if self._at_eof:
+                # The stock loop's TLS layer is in the middle of its own goodbye and trips over an abort.
+                self._loop.call_soon(self.transport.abort)
+            else:
+                self.transport.abort()
         self._owner.gone(self)
 
     def drop(self, reason: str) -> None:
@@ -273,8 +282,9 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer will send no more."""
+        self._at_eof = True
         reply = self._reply
-        if reply is not None and self._head_done and self._until_eof:
+        if reply is not None and self._head_done and self._until_eof and self._said_goodbye():
             self._keep = False
             self._finish(reply)
         else:
@@ -449,6 +459,17 @@ class Connection(asyncio.Protocol):
             fault = UpstreamFault(phase, reason, unprocessed=untouched)
             reply.stale = self.served > 0 and (untouched or self._idempotent)
         reply.fail(fault)
+
+    def _said_goodbye(self) -> bool:
+        """Whether the end of a body without a length is the vendor's word: with TLS a bare FIN may be anybody's."""
+        assert self.transport is not None
+        tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return tls.read(1) == b""  # close_notify was received; without one there is "more to come"
+        except ssl.SSLError:
+            return False
 
     def _nothing_taken(self) -> bool:
         """Whether the peer's kernel has acknowledged nothing of this request. False when that cannot be known.

@@ -48,6 +48,7 @@ class Pool:
         absolute = proxy is not None and proxy.is_http and origin.scheme == "http"
         self.prefix = b"http://" + self.host if absolute else b""
         self.extra = proxy.authorization() if proxy is not None and absolute else b""
+        self.secure = origin.scheme == "https" or (proxy is not None and proxy.scheme == "https")
         self.idle: list[Connection] = []
         self.all: set[Connection] = set()
         self.waiting: deque[asyncio.Future[None]] = deque()
