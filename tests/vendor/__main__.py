@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import sys
 from pathlib import Path
 
@@ -30,7 +31,11 @@ async def _serve(options: argparse.Namespace) -> None:
         fixtures=options.fixtures,
         control=True,
     )
-    port = await vendor.start(options.host, options.port)
+    tls = None
+    if options.tls_cert is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(options.tls_cert, options.tls_key)
+    port = await vendor.start(options.host, options.port, tls=tls)
     sys.stdout.write(json.dumps({"port": port, "pid": os.getpid()}) + "\n")
     sys.stdout.flush()
     await stop.wait()
@@ -45,6 +50,8 @@ def main() -> None:
     parser.add_argument("--count-file", type=Path, default=None, help="append-only count of every attempt")
     parser.add_argument("--fixtures", type=Path, default=None, help="folder of recordings: <protocol>/<case>/")
     parser.add_argument("--script", default="", help="how to answer what asks for nothing else, e.g. delay=0.01")
+    parser.add_argument("--tls-cert", type=Path, default=None, help="speak TLS with this certificate chain")
+    parser.add_argument("--tls-key", type=Path, default=None)
     uvloop.run(_serve(parser.parse_args()))
 
 

@@ -11,13 +11,15 @@ The rules, with the names of the invariants in the fault catalogue:
 
     LOST      I1  the vendor saw an attempt and no row exists
     DOUBLED   I1  two rows for one attempt, or one attempt id twice
-    PHANTOM   I2  a row without an attempt. Excused: one `interrupted` row without output per attempt killed between
-                  its open record and the vendor's reading (`killed=True`), and `failed` rows of cost zero when the
-                  vendor was made unreachable (`unreachable=True`)
+    PHANTOM   I2  a row without an attempt. Excused: one row without output for each call that ended between its
+                  open record and the vendor's reading: `cancelled` when the client's log has such an abort,
+                  `interrupted` when the gateway was killed (`killed=True`; as many as the log has broken calls, if
+                  there is a log); and `failed` rows of cost zero when the vendor was unreachable (`unreachable=True`)
     USAGE     I3  a `reported` row whose tokens are not the vendor's figures, or an answer the vendor completed with
                   figures that the row calls complete without them
     COST      I3  settled cost ≠ tokens of the row times price, to the nano-USD
-    UNBILLED  I3  the vendor produced output that reached a client, and the row charges no output
+    UNBILLED  I3  the vendor produced output that reached a client, and the row charges no output (a killed gateway
+                  may miss what came after its last progress record: `checkpoint_tokens`)
     OUTCOME       the vendor's answer was cut and the row says `complete`
     CREDENTIAL    the row names another credential than the one the vendor saw
     ATTEMPTS      attempt numbers of a request are not 1..k
@@ -104,6 +106,7 @@ class _Case:
     killed: bool
     unreachable: bool
     checkpoint_tokens: int | None
+    excuses: dict[str, int] = field(default_factory=dict)
     found: list[Violation] = field(default_factory=list)
 
     def say(self, kind: str, text: str, attempt: Counted | None = None, row: Row | None = None) -> None:
@@ -147,13 +150,14 @@ def reconcile(
     attempts = [attempt for attempt in folded.attempts if attempt.operation in operations]
     judged = [row for row in rows if row["operation"] in operations]
     _same_id_twice(case, rows)
+    case.excuses = _excuses(case, {attempt.nonce for attempt in attempts})
     pairs, lonely_attempts, lonely_rows = _match(case, attempts, judged)
     for attempt, row in pairs:
         _judge_pair(case, attempt, row)
     for attempt in lonely_attempts:
         case.say("LOST", f"the vendor saw {attempt.model!r} ({attempt.how}) and there is no row", attempt)
     for row in lonely_rows:
-        if not _excused(case, row):
+        if not _excuse(case, row):
             case.say("PHANTOM", f"row ({row['outcome']}, status {row['status']}) without an attempt", row=row)
     for row in judged:
         _judge_cost(case, row)
@@ -209,7 +213,7 @@ def _match(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs
         pairs += paired
         # Some of a request's attempts may have been joined by id and others not: what is left tries the loose match.
         loose_attempts += left
-        if its_attempts and over and not all(_excused(case, row) for row in over):
+        if its_attempts and over and not all(_excusable(case, row) for row in over):
             for row in over:
                 case.say("DOUBLED", f"{len(its_rows)} rows for {len(its_attempts)} attempts", its_attempts[0], row)
         else:
@@ -300,10 +304,29 @@ def _row_key(case: _Case, row: Row, model: str, strictness: int) -> object:
     return key
 
 
-def _excused(case: _Case, row: Row) -> bool:
-    if case.killed and row["outcome"] == "interrupted" and not row["output_tokens"]:
-        return True
-    return case.unreachable and row["outcome"] == "failed" and not row["output_tokens"] and not row["cost_nano_usd"]
+def _excuses(case: _Case, reached: Collection[str | None]) -> dict[str, int]:
+    """How many rows without an attempt each outcome may have."""
+    endless = 1 << 60
+    calls = [call for call in case.calls.values() if call.sent]
+    broken = sum(call.broken is not None for call in calls)
+    return {
+        "cancelled": sum(call.aborted is not None and call.nonce not in reached for call in calls),
+        "interrupted": (broken if case.calls else endless) if case.killed else 0,
+        "failed": endless if case.unreachable else 0,
+    }
+
+
+def _excusable(case: _Case, row: Row) -> bool:
+    if row["output_tokens"] or (row["outcome"] == "failed" and row["cost_nano_usd"]):
+        return False
+    return case.excuses.get(row["outcome"], 0) > 0
+
+
+def _excuse(case: _Case, row: Row) -> bool:
+    if not _excusable(case, row):
+        return False
+    case.excuses[row["outcome"]] -= 1
+    return True
 
 
 # Judging
@@ -324,7 +347,8 @@ def _judge_pair(case: _Case, attempt: Counted, row: Row) -> None:
     call = case.calls.get(attempt.nonce or "")
     received = call.tokens if call is not None else 0
     output = row["output_tokens"] or 0
-    if attempt.tokens_sent and received and not output and billed.output:
+    died = case.killed and row["outcome"] == "interrupted"
+    if attempt.tokens_sent and received and not output and billed.output and not died:
         case.say("UNBILLED", f"the client received {received} tokens, the row charges none", attempt, row)
     elif case.checkpoint_tokens is not None and attempt.declared and output + case.checkpoint_tokens < received:
         case.say("UNBILLED", f"the client received {received} tokens, the row charges {output}", attempt, row)

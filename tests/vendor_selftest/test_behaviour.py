@@ -42,7 +42,23 @@ def test_layers_override_field_by_field() -> None:
     assert build(DEFAULT) is DEFAULT
 
 
-@pytest.mark.parametrize("text", ["foo=1", "tokens=many", "fail=sometimes", "framing=odd", "usage=most"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "foo=1",
+        "tokens=-1",
+        "tokens=99999999999",
+        "delay=-1",
+        "delay=nan",
+        "reasoning=-3",
+        "status=99",
+        "chunks=0",
+        "tokens=many",
+        "fail=sometimes",
+        "framing=odd",
+        "usage=most",
+    ],
+)
 def test_nonsense_is_refused_not_ignored(text: str) -> None:
     with pytest.raises(BadScript):
         build(DEFAULT, parse(text))

@@ -142,6 +142,16 @@ async def test_buffered_answers_break_before_their_length(vendor: VendorServer, 
     assert (counted.how, counted.usage_sent, counted.tokens_sent) == ("cut", False, 0)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_end_of_the_connection_may_be_the_end(vendor: VendorServer, *, stream: bool) -> None:
+    heard = await ask(vendor, "anthropic_messages", "sim/fail=until_close", stream=stream)
+    assert not {b"content-length", b"transfer-encoding"} & set(dict(heard.headers))
+    assert judge("anthropic_messages", stream=stream, body=heard.after_head).complete
+    assert heard.ended == "fin"
+    counted = count_of(vendor).attempts[0]
+    assert (counted.how, counted.usage_sent, counted.tokens_sent) == ("complete", True, 16)
+
+
 async def test_lengths_that_lie(vendor: VendorServer) -> None:
     heard = await ask(vendor, "openai_chat", "sim/fail=length_long")
     assert int(dict(heard.headers)[b"content-length"]) == len(heard.after_head) + 50

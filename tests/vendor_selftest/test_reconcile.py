@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gproxy.vendor.tally import Figures
 from tests.vendor.count import Count, Counted
+from tests.vendor.ledger import read_sqlite
 from tests.vendor.load import Call
 from tests.vendor.reconcile import judge_samples, per_million, reconcile, table
 
@@ -270,12 +274,40 @@ def test_a_kill_excuses_only_what_it_explains() -> None:
     world.rows.append(row_of(counted(9, "z"), attempt_id="z", outcome="interrupted", source="estimated", **none))
     world.calls.append(Call("z", "openai_chat", True, broken="closed without an answer", sent=True))
     assert world.judged() == []
+    world.rows.append(dict(world.rows[-1], attempt_id="z2", request_id="r-z2"))
+    assert world.judged() == ["PHANTOM"]  # one call broke, so one such row is explained, not two
+    del world.rows[-1]
     world.rows[-1] = dict(world.rows[-1], output_tokens=4, cost_nano_usd=4 * 1600)
     assert world.judged() == ["PHANTOM"]
     world = World()
     world.more["killed"] = True
     lose(world)
     assert world.judged() == ["LOST"]
+
+
+def test_a_client_that_left_before_the_vendor_read_excuses_one_row() -> None:
+    world = World()
+    none = {"input_tokens": None, "output_tokens": None, "cache_read_tokens": None}
+    world.rows.append(row_of(counted(9, "z"), outcome="cancelled", source="estimated", **none))
+    assert world.judged() == ["PHANTOM"]
+    world.calls.append(Call("z", "openai_chat", True, aborted="head", sent=True))
+    assert world.judged() == []
+    world.rows.append(row_of(counted(8, "y"), outcome="cancelled", source="estimated", **none))
+    assert world.judged() == ["PHANTOM"]
+
+
+def test_a_kill_may_cost_one_checkpoint_and_no_more() -> None:
+    def world(output: int) -> World:
+        made = World()
+        made.more = {"killed": True, "checkpoint_tokens": 10}
+        made.attempts[0] = counted(1, "a", how="client_closed", usage_sent=False, tokens_sent=20)
+        made.calls[0] = Call("a", "openai_chat", True, request_id="r-a", broken="cut", sent=True, tokens=18)
+        figures = {"source": "partial", "outcome": "interrupted", "output_tokens": output}
+        made.rows[0] = row_of(made.attempts[0], **figures)
+        return made
+
+    assert world(8).judged() == []
+    assert world(7).judged() == ["UNBILLED"]
 
 
 def test_unreachable_excuses_only_free_failures() -> None:
@@ -333,6 +365,22 @@ def test_prices_are_whole_nano_dollars() -> None:
     tokens = Figures(input=3, output=2, cache_read=1, cache_write_5m=1, cache_write_1h=1)
     price = per_million(prompt=3, output=15, cache_read=0.3, cache_write_5m=3.75, cache_write_1h=6)
     assert price({}, tokens) == 3 * 3000 + 2 * 15000 + 300 + 3750 + 6000
+
+
+def test_a_ledger_in_sqlite_is_read_as_it_stands(tmp_path: Path) -> None:
+    world = World()
+    path = tmp_path / "gproxy.db"
+    names = sorted(world.rows[0])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"CREATE TABLE usages ({', '.join(names)})")
+        connection.execute("CREATE TABLE user_quotas (user_id, quota_nano_usd, cost_used_nano_usd, reserved_nano_usd)")
+        for row in world.rows:
+            connection.execute(f"INSERT INTO usages VALUES ({', '.join('?' * len(names))})", [row[n] for n in names])
+        spent = sum(row["cost_nano_usd"] for row in world.rows)
+        connection.execute("INSERT INTO user_quotas VALUES ('u1', NULL, ?, 0)", [spent])
+    rows, quotas = read_sqlite(path)
+    assert rows == world.rows
+    assert reconcile(Count(world.attempts), rows, quotas, price=PRICE, calls=world.calls) == []
 
 
 def test_the_table_counts_kinds() -> None:

@@ -177,8 +177,16 @@ async def _stream(attempt: Attempt, world: World) -> How:
     headers = [kind, _NO_STORE, *attempt.voice.headers(attempt.number), *_extra(wish), *faults.odd_headers(attempt)]
     attempt.status = 200
     if wish.fail in ALWAYS_RAW:
-        return await faults.raw_lengths(attempt, 200, headers, b"".join(frame.data for frame in frames))
+        return await _raw(attempt, 200, headers, frames)
     return await _send(attempt, 200, headers, frames, world)
+
+
+async def _raw(attempt: Attempt, status: int, headers: list[Header], frames: Iterator[Frame]) -> How:
+    every = list(frames)
+    how = await faults.raw_lengths(attempt, status, headers, b"".join(frame.data for frame in every))
+    attempt.tokens_sent = sum(frame.tokens for frame in every)
+    attempt.usage_sent = any(frame.usage for frame in every)
+    return how
 
 
 async def _send(
@@ -230,7 +238,7 @@ async def _replay(attempt: Attempt, world: World, case: str) -> How:
     attempt.status = recording.status
     headers += faults.odd_headers(attempt)
     if attempt.wish.fail in ALWAYS_RAW:
-        return await faults.raw_lengths(attempt, recording.status, headers, recording.body)
+        return await _raw(attempt, recording.status, headers, _frames(recording))
     return await _send(attempt, recording.status, headers, _frames(recording), world)
 
 

@@ -99,14 +99,14 @@ def need(body: dict[str, Any], name: str, kind: type | tuple[type, ...], dialect
     return value
 
 
-def positive(body: dict[str, Any], *names: str) -> int | None:
-    """The first of these fields that is there, a whole number above zero, or `BadAsk`."""
+def positive(body: dict[str, Any], *names: str, most: int = 1 << 53) -> int | None:
+    """The first of these fields that is there, a whole number from 1 to `most`, or `BadAsk`."""
     for name in names:
         value = body.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise BadAsk(f"Invalid value for '{name}': expected an integer >= 1.", name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise BadAsk(f"Invalid value for '{name}': expected an integer from 1 to {most}.", name)
         return value
     return None
 

@@ -15,7 +15,7 @@ wins field by field. Fields and their meaning are those of `Behaviour`; an unkno
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -35,6 +35,7 @@ Fail = Literal[
     "truncate",
     "length_long",
     "length_short",
+    "until_close",
     "cl_and_te",
     "bad_chunk",
     "endless",
@@ -61,7 +62,7 @@ Before the head: `reset_before` (RST), `close_before` (FIN), `half_head` (FIN in
 the head), `reset_mid` (RST in the middle of an event), `reset_utf8` (RST inside a code point), `close_mid` (FIN, no
 last chunk), `hang_mid` (silence), `error_mid` (the dialect's own error event, then the end), `no_end` (a proper end of
 the body, but without the dialect's terminal event). Framing: `truncate` (FIN inside a chunk, or a short
-content-length body), `length_long` (content-length promises more), `length_short` (promises less), `cl_and_te` (both),
+content-length body), `length_long` (content-length promises more), `length_short` (promises less), `until_close` (legal: no length, the end of the connection is the end), `cl_and_te` (both),
 `bad_chunk` (a chunk size that is no number). Bodies: `endless` (deltas until someone stops it), `html` and
 `error_200` and `empty_200` (with status 200), `huge_line` (`size` bytes without a newline), `empty_events` (`size` of
 them), `bomb` (`size` bytes of blanks, compressed by `encoding`, default gzip). Heads: `storm_1xx` (`size` interim
@@ -70,28 +71,32 @@ answers first), `early_hints` (one 103), `redirect` (302 to `location`), `header
 answer on a keep-alive connection that is then closed without a word.
 """
 
-ALWAYS_RAW: Final = frozenset({"cl_and_te", "length_long", "length_short"})
+ALWAYS_RAW: Final = frozenset({"cl_and_te", "length_long", "length_short", "until_close"})
+
+# Anyone who can write a prompt can write a mark, so a mark must not be able to ask for all the memory there is.
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How one request is answered. Times in seconds, sizes in bytes."""
 
     # What is said
-    tokens: int | None = None
+    tokens: Tokens | None = None
     """Output tokens (words) wanted; clipped by the request's own cap unless `ignore_max`."""
-    input: int | None = None
+    input: Tokens | None = None
     """Prompt tokens to declare instead of the counted words (cached ones not included)."""
-    reasoning: int = 0
+    reasoning: Tokens = 0
     """Reasoning tokens before the text; part of the output."""
-    cached: int = 0
+    cached: Tokens = 0
     """Prompt tokens declared as read from a cache, on top of the counted ones."""
-    cache_write: int = 0
+    cache_write: Tokens = 0
     """Prompt tokens written to a 5 minute cache (Anthropic only)."""
-    cache_write_1h: int = 0
+    cache_write_1h: Tokens = 0
     """Prompt tokens written to a 1 hour cache (Anthropic only)."""
     text: str | None = None
     """The answer's words, instead of the synthetic ones."""
-    tools: int | None = None
+    tools: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     """How many tool calls to make when tools are given; 0 forbids them."""
     ignore_max: bool = False
     """Do not honour the output cap."""
@@ -99,11 +104,11 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     """A nonce; recorded, nothing else."""
 
     # When
-    first: float = 0.0
+    first: Seconds = 0.0
     """Wait before the head."""
-    delay: float = 0.0
+    delay: Seconds = 0.0
     """Wait between two pieces of the body."""
-    chunks: int | None = None
+    chunks: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """Into how many text deltas the words are grouped; default one word each."""
     gate: str | None = None
     """Wait for this gate before the head."""
@@ -125,7 +130,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     """Where the usage figures stand. `shrink` first reports 100 tokens too many; the last figure is what is billed."""
 
     # Status and faults
-    status: int = 200
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
     code: str | None = None
     message: str | None = None
     retry_after: str | None = None
@@ -133,7 +138,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     body: Literal["dialect", "html", "text", "empty"] = "dialect"
     """What an error's body looks like."""
     fail: Fail | None = None
-    size: int = 10_000_000
+    size: Annotated[int, msgspec.Meta(ge=0, le=1 << 36)] = 10_000_000
     location: str | None = None
 
     # Replay

@@ -17,8 +17,8 @@ def read_openai(body: dict[str, Any]) -> Ask:
     """`POST /v1/embeddings`. A list of numbers counts one token each. Raises `BadAsk`."""
     given = need(body, "input", (str, list))
     inputs: list[Any] = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
-    if not inputs:
-        raise BadAsk("'input' must not be empty.", "input")
+    if not 1 <= len(inputs) <= 2048:
+        raise BadAsk("'input' must hold 1 to 2048 items.", "input")
     counts = [_count(value) for value in inputs]
     return Ask(
         Dialect.OPENAI_EMBEDDINGS,
@@ -26,7 +26,7 @@ def read_openai(body: dict[str, Any]) -> Ask:
         str(need(body, "model", str)),
         input_tokens=sum(counts),
         inputs=counts,
-        dimensions=positive(body, "dimensions") or 8,
+        dimensions=positive(body, "dimensions", most=8192) or 8,
         base64=body.get("encoding_format") == "base64",
     )
 
@@ -46,7 +46,7 @@ def read_gemini(body: dict[str, Any], model: str, *, batch: bool) -> Ask:
         for part in dicts(need(request, "content", dict).get("parts")):
             words.text(part.get("text"))
         counts.append(words.total)
-    wanted = positive(requests[0], "outputDimensionality", "output_dimensionality") if requests else None
+    wanted = positive(requests[0], "outputDimensionality", "output_dimensionality", most=8192) if requests else None
     return Ask(
         Dialect.GEMINI,
         Operation.EMBED,

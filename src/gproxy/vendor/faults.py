@@ -124,7 +124,7 @@ async def broken_body(attempt: Attempt, status: int, headers: list[Header], body
 
 
 async def raw_lengths(attempt: Attempt, status: int, headers: list[Header], body: bytes) -> How:
-    """Framing that lies about the body's length."""
+    """Framing that lies about the body's length, or says nothing about it."""
     connection = attempt.connection
     attempt.keep = False
     size = len(body)
@@ -136,6 +136,11 @@ async def raw_lengths(attempt: Attempt, status: int, headers: list[Header], body
             connection.write(head(status, [*headers, (b"content-length", b"%d" % max(1, size - 10))]) + body)
             await connection.drain()
             await silence()
+        case "until_close":
+            connection.write(head(status, [*headers, (b"connection", b"close")]) + body)
+            await connection.drain()
+            connection.close()
+            return "complete"
         case _:
             both = [(b"content-length", b"%d" % size), (b"transfer-encoding", b"chunked")]
             connection.write(head(status, [*headers, *both]) + b"%x\r\n%b\r\n0\r\n\r\n" % (size, body))

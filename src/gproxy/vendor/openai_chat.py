@@ -53,7 +53,7 @@ def read(body: dict[str, Any]) -> Ask:
         tool_choice=choice_of(body.get("tool_choice")),
         last_text=last,
         answers_tool=answers_tool,
-        choices=positive(body, "n") or 1,
+        choices=positive(body, "n", most=128) or 1,
     )
 
 

@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
 import msgspec
@@ -29,6 +29,9 @@ from gproxy.vendor.sending import Coder, Header, head, splitter
 from gproxy.vendor.tally import How, Seen, Tally, digest, now_us
 from gproxy.vendor.voice import encode
 from gproxy.vendor.voices import VOICES, model_hint, read, voice_of
+
+if TYPE_CHECKING:
+    import ssl
 
 DEMO_TEXT: Final = (
     "Hello! This answer comes from the vendor built into gproxy, so nothing left your machine and nothing was spent. "
@@ -67,10 +70,10 @@ class VendorServer:
 
     # Life
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
+    async def start(self, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None) -> int:
         """Listen; returns the port. Raises `OSError` when it is taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connect, host, port, backlog=2048)
+        self._server = await loop.create_server(self._connect, host, port, backlog=2048, ssl=tls)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self.port
 
@@ -215,7 +218,8 @@ class VendorServer:
         connection = attempt.connection
         attempt.status = status
         try:
-            connection.write(head(status, [*headers, (b"content-length", b"%d" % len(body))]) + body)
+            lines = [*headers, (b"content-length", b"%d" % len(body))]
+            connection.write(head(status, lines) + (b"" if attempt.request.method == "HEAD" else body))
         except Gone:
             attempt.finish("client_closed")
             return
