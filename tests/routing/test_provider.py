@@ -48,6 +48,11 @@ def test_settings_go_before_the_process_wide_ones() -> None:
     assert one.deadlines == Deadlines(first_byte=5.0, total=60.0)
 
 
+def test_a_null_is_as_if_it_were_not_there() -> None:
+    one = made("openai", rotation=None, base_url=None, idle_timeout=None, headers=None, endpoints=None, proxy=None)
+    assert one == made("openai")
+
+
 def test_everything_wrong_is_named() -> None:
     with pytest.raises(ValueError, match=r"rotation: .*loss: "):
         made("openai", rotation="x", loss="y")

@@ -51,6 +51,7 @@ class SettingsProblem:
 def check_settings(vendor: Vendor, settings: Mapping[str, Any]) -> list[SettingsProblem]:
     """Everything wrong with these settings; an empty list means `resolve` and `address_of` will work."""
     problems: list[SettingsProblem] = []
+    settings = given(settings)
 
     def complain(key: str, text: str) -> None:
         problems.append(SettingsProblem(key, text))
@@ -66,6 +67,11 @@ def check_settings(vendor: Vendor, settings: Mapping[str, Any]) -> list[Settings
         except ValueError as error:
             complain("base_url", str(error))
     return problems
+
+
+def given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that say something; a null is as if it were not there."""
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def _check_values(settings: Mapping[str, Any], complain: Callable[[str, str], None]) -> None:
@@ -178,7 +184,7 @@ def address_of(vendor: Vendor, settings: Mapping[str, Any]) -> Address:
 def resolve(vendor: Vendor, settings: Mapping[str, Any]) -> Vendor:
     """The vendor as one provider uses it. Settings that `check_settings` refuses raise `ValueError`."""
     problems: list[SettingsProblem] = []
-    laid = _laid(vendor, settings, lambda key, text: problems.append(SettingsProblem(key, text)))
+    laid = _laid(vendor, given(settings), lambda key, text: problems.append(SettingsProblem(key, text)))
     if problems:
         raise ValueError("; ".join(map(str, problems)))
     return laid

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from gproxy.channels.overrides import address_of, check_settings, resolve
+from gproxy.channels.overrides import address_of, check_settings, given, resolve
 from gproxy.channels.vendor import Vendor
 from gproxy.ids import CredentialId, ProviderId
 from gproxy.secret import Secret
@@ -69,6 +69,7 @@ def assemble(
     key and which has no credential gets one without fields (its id is the provider's). Raises `ValueError` naming
     every setting at fault.
     """
+    settings = given(settings)
     problems = check_settings(vendor, settings)
     if problems:
         raise ValueError("; ".join(map(str, problems)))
@@ -89,7 +90,7 @@ def assemble(
         on_disconnect=settings.get("on_disconnect") or "cancel",
         loss=settings.get("loss") or "warn",
         credentials=credentials,
-        settings=dict(settings),
+        settings=settings,
     )
 
 
