@@ -89,6 +89,7 @@ def test_the_shared_table(status: int, kind: str, retryable: bool) -> None:
         ),
         ("anthropic", 400, {"type": "invalid_request_error", "message": "x"}, "client_error", "credential_model", None),
         ("aistudio", 400, {"reasons": ("API_KEY_INVALID",)}, "bad_key", "credential", None),
+        ("aistudio", 400, {"message": "API key not valid. Please"}, "bad_key", "credential", None),
         ("aistudio", 400, {"type": "INVALID_ARGUMENT"}, "client_error", "credential_model", None),
         ("vertex", 403, {"reasons": ("IAM_PERMISSION_DENIED",)}, "bad_key", "credential_model", 60),
         ("bedrock", 403, {"type": "AccessDeniedException"}, "bad_key", "credential_model", 60),

@@ -192,13 +192,9 @@ class HealthBoard:
         return bool(self._dirty)
 
     def take_dirty(self, now: float, now_us: int) -> list[HealthRecord]:
-        """What changed since the last call; a state that is no more is a `healthy` record. Give back what failed."""
+        """What changed since the last call; a state that is no more is a `healthy` record."""
         taken, self._dirty = self._dirty, set()
         return [self._record(key, self._states.get(key, HEALTHY), now, now_us) for key in taken]
-
-    def give_back(self, records: Iterable[HealthRecord]) -> None:
-        """Mark again as changed what could not be stored; the newer state is the one that will be stored."""
-        self._dirty.update((record.credential_id, record.model) for record in records)
 
     def restore(self, records: Iterable[HealthRecord], now: float, now_us: int) -> None:
         """Take in what was stored, at start. Rests that have ended meanwhile keep their streak and probation."""

@@ -49,11 +49,6 @@ class Attempt:
         """The model's name there."""
         return self.candidate.model_id
 
-    @property
-    def load_keys(self) -> tuple[str, str]:
-        """What to `Load.enter` while it runs and to `Load.leave` after, for least-in-flight choices."""
-        return self.credential.id, self.candidate.load_key
-
 
 class StopCause(StrEnum):
     """Why there is no further attempt."""
