@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -63,7 +63,7 @@ def source() -> str:
 
 @cache
 def _file() -> _File:
-    return msgspec.json.decode(files("gproxy.ledger").joinpath("price_data.json").read_bytes(), type=_File)
+    return msgspec.json.decode(Path(__file__).with_name("price_data.json").read_bytes(), type=_File)
 
 
 @cache
