@@ -140,9 +140,7 @@ def nano(usd: Decimal) -> int:
 
 def match_rows(clause: Any) -> list[Any]:
     """Alternatives; each a plain string (equal) or a list of [operator, text] that must all hold."""
-    return [
-        way[0][1] if len(way) == 1 and way[0][0] == "=" else [list(atom) for atom in way] for way in ways(clause)
-    ]
+    return [way[0][1] if len(way) == 1 and way[0][0] == "=" else [list(atom) for atom in way] for way in ways(clause)]
 
 
 def ways(clause: Any) -> list[list[tuple[str, str]]]:
