@@ -15,7 +15,7 @@ from gproxy.server import hub
 from gproxy.server.listener import Listener, ListenerConfig, bind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from gproxy.errors import Failure
     from gproxy.server.exchange import Handler, Request, Responder
@@ -26,7 +26,10 @@ WAIT = 10.0  # an upper bound for anything that is expected to happen
 
 
 def render(failure: Failure, path: str | None) -> tuple[Sequence[Header], bytes]:
-    return [(b"content-type", b"text/plain"), (b"x-path", (path or "-").encode())], f"{failure.kind}: {failure.text}".encode()
+    return [
+        (b"content-type", b"text/plain"),
+        (b"x-path", (path or "-").encode()),
+    ], f"{failure.kind}: {failure.text}".encode()
 
 
 @dataclass
@@ -121,11 +124,20 @@ class Rig:
         self.clients.append(client)
         return client
 
-    async def until(self, condition: Any) -> None:
-        """Wait for something that happens on its own."""
-        async with asyncio.timeout(WAIT):
-            while not condition():
-                await asyncio.sleep(0.005)
+    @property
+    def hub(self) -> hub.Hub:
+        assert self.listener._hub
+        return self.listener._hub
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        await until(condition)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that happens on its own and has no event a test could wait for."""
+    async with asyncio.timeout(WAIT):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -153,9 +165,7 @@ async def serving(
             await client.close()
         hub.TICK = real_tick  # type: ignore[misc]
         listener.abort_all()
-        async with asyncio.timeout(WAIT):
-            while listener.connections or listener.in_flight or asyncio.all_tasks() - before:
-                await asyncio.sleep(0.005)
+        await until(lambda: not (listener.connections or listener.in_flight or asyncio.all_tasks() - before))
     assert rig.unhandled == []
 
 

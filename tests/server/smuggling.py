@@ -212,5 +212,9 @@ LEGAL: list[tuple[str, bytes, bytes]] = [
     ("second question mark", _line(b"GET /a?b?c HTTP/1.1"), b"GET /a b?c "),
     ("Host with port", _host(b"a.example:8787"), b"GET /  "),
     ("Host IPv6", _host(b"[::1]:8787"), b"GET /  "),
-    ("Upgrade is a wish", _post(b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n", b"abc"), b"POST /  abc"),
+    (
+        "Upgrade is a wish",
+        _post(b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n", b"abc"),
+        b"POST /  abc",
+    ),
 ]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+from typing import TypeAlias
+
 import httptools
 import pytest
 from hypothesis import given
@@ -9,23 +12,29 @@ from gproxy.server.chunked import BadChunk, ChunkedDecoder
 
 _HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-chunk = st.tuples(st.binary(min_size=1, max_size=40), st.sampled_from([b"", b";a", b";a=b", b';q="x y"']), st.booleans())
+chunk = st.tuples(
+    st.binary(min_size=1, max_size=40), st.sampled_from([b"", b";a", b";a=b", b';q="x y"']), st.booleans()
+)
 
 
-def _encode(chunks: list[tuple[bytes, bytes, bool]], trailers: bytes = b"") -> bytes:
+_Chunks: TypeAlias = list[tuple[bytes, bytes, bool]]
+
+
+def _encode(chunks: _Chunks, trailers: bytes = b"") -> bytes:
     body = b"".join(
-        (b"%X" if upper else b"0%x") % len(data) + extension + b"\r\n" + data + b"\r\n" for data, extension, upper in chunks
+        (b"%X" if upper else b"0%x") % len(data) + extension + b"\r\n" + data + b"\r\n"
+        for data, extension, upper in chunks
     )
     return body + b"0\r\n" + trailers + b"\r\n"
 
 
 def _split(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
 @given(st.lists(chunk, max_size=8), st.binary(max_size=20), st.lists(st.integers(0, 10_000), max_size=20))
-def test_any_cut_gives_the_same_content_and_the_same_end(chunks, behind: bytes, cuts: list[int]):
+def test_any_cut_gives_the_same_content_and_the_same_end(chunks: _Chunks, behind: bytes, cuts: list[int]) -> None:
     raw = _encode(chunks, b"X: y\r\n")
     decoder = ChunkedDecoder()
     content, consumed = b"", 0
@@ -42,7 +51,7 @@ def test_any_cut_gives_the_same_content_and_the_same_end(chunks, behind: bytes, 
 
 
 @given(st.lists(chunk, max_size=8))
-def test_byte_by_byte(chunks):
+def test_byte_by_byte(chunks: _Chunks) -> None:
     decoder = ChunkedDecoder()
     content = b""
     for byte in _encode(chunks):
@@ -75,11 +84,13 @@ def _llhttp(raw: bytes) -> bytes | None:
     return oracle.body if oracle.done else None
 
 
-mutation = st.tuples(st.integers(0, 10_000), st.sampled_from([b"", b"\n", b"\r", b" ", b";", b"0", b"g", b"\0", b"\r\n", b"-", b"x"]))
+mutation = st.tuples(
+    st.integers(0, 10_000), st.sampled_from([b"", b"\n", b"\r", b" ", b";", b"0", b"g", b"\0", b"\r\n", b"-", b"x"])
+)
 
 
 @given(st.lists(chunk, min_size=1, max_size=4), mutation)
-def test_what_we_accept_llhttp_reads_the_same_way(chunks, change):
+def test_what_we_accept_llhttp_reads_the_same_way(chunks: _Chunks, change: tuple[int, bytes]) -> None:
     """Strictness: no byte string is a complete body for us and something else for the other parser."""
     raw = _encode(chunks)
     place, new = change
@@ -95,8 +106,12 @@ def test_what_we_accept_llhttp_reads_the_same_way(chunks, change):
 
 
 @pytest.mark.parametrize("endless", [b"1" * 5000, b"1;" + b"a" * 5000, b"0\r\n" + b"X" * 20_000])
-def test_a_line_without_end_is_not_kept(endless: bytes):
+def test_a_line_without_end_is_not_kept(endless: bytes) -> None:
     decoder = ChunkedDecoder()
-    with pytest.raises(BadChunk):
+
+    def feed_all() -> None:
         for at in range(0, len(endless), 7):
             decoder.feed(endless[at : at + 7])
+
+    with pytest.raises(BadChunk):
+        feed_all()

@@ -11,7 +11,7 @@ from tests.server.rig import echo, get, post, post_chunked, serving
 # Keep-alive and pipelining
 
 
-async def test_keep_alive_serves_one_request_after_the_other():
+async def test_keep_alive_serves_one_request_after_the_other() -> None:
     async with serving(echo) as rig:
         client = await rig.connect()
         for n in range(5):
@@ -22,7 +22,7 @@ async def test_keep_alive_serves_one_request_after_the_other():
         assert rig.listener.connections == 1
 
 
-async def test_a_hundred_pipelined_requests_in_one_segment_are_answered_in_order():
+async def test_a_hundred_pipelined_requests_in_one_segment_are_answered_in_order() -> None:
     async def slow_first(request: Request, responder: Responder) -> None:
         if request.path == "/0":
             await asyncio.sleep(0.05)
@@ -35,7 +35,7 @@ async def test_a_hundred_pipelined_requests_in_one_segment_are_answered_in_order
             assert (await client.answer()).body == (f"POST /{n}  b" if n % 2 else f"GET /{n}  ").encode()
 
 
-async def test_only_one_request_of_a_connection_is_served_at_a_time():
+async def test_only_one_request_of_a_connection_is_served_at_a_time() -> None:
     running = peak = 0
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -54,7 +54,7 @@ async def test_only_one_request_of_a_connection_is_served_at_a_time():
         assert peak == 1
 
 
-async def test_chunked_requests_can_be_pipelined_too():
+async def test_chunked_requests_can_be_pipelined_too() -> None:
     async with serving(echo) as rig:
         client = await rig.connect()
         await client.send(post_chunked(b"3\r\nabc\r\n0\r\n\r\n", "/1") * 3 + get("/2"))
@@ -63,7 +63,7 @@ async def test_chunked_requests_can_be_pipelined_too():
         assert (await client.answer()).body == b"GET /2  "
 
 
-async def test_what_is_pipelined_behind_a_slow_request_is_bounded():
+async def test_what_is_pipelined_behind_a_slow_request_is_bounded() -> None:
     release = asyncio.Event()
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -73,9 +73,9 @@ async def test_what_is_pipelined_behind_a_slow_request_is_bounded():
     async with serving(handler, read_ahead=10_000) as rig:
         client = await rig.connect(limit=100)
         flood = get("/", "X: " + "y" * 1000)
-        sender = asyncio.ensure_future(client.send(flood * 20_000))  # noqa: TID251 - the flood must not be awaited
+        sender = asyncio.ensure_future(client.send(flood * 20_000))
         await rig.until(lambda: rig.listener.in_flight == 1)
-        (conn,) = rig.listener._hub.connections
+        (conn,) = rig.hub.connections
         await rig.until(lambda: conn._paused)
         assert len(conn._held) < 10_000 + 300_000, "one read more than the bound at most"
         assert not sender.done()
@@ -85,7 +85,7 @@ async def test_what_is_pipelined_behind_a_slow_request_is_bounded():
         await sender
 
 
-async def test_connection_close_is_honoured_and_what_follows_is_not_served():
+async def test_connection_close_is_honoured_and_what_follows_is_not_served() -> None:
     seen = []
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -100,7 +100,7 @@ async def test_connection_close_is_honoured_and_what_follows_is_not_served():
         assert seen == ["/1"]
 
 
-async def test_http10_closes_unless_asked_to_keep():
+async def test_http10_closes_unless_asked_to_keep() -> None:
     async with serving(echo) as rig:
         client = await rig.connect()
         answer = await client.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
@@ -114,7 +114,7 @@ async def test_http10_closes_unless_asked_to_keep():
 
 
 @pytest.mark.parametrize("pause", [False, True])
-async def test_a_body_in_many_segments(pause: bool):
+async def test_a_body_in_many_segments(pause: bool) -> None:
     body = bytes(range(256)) * 4000
     async with serving(echo) as rig:
         client = await rig.connect()
@@ -126,7 +126,7 @@ async def test_a_body_in_many_segments(pause: bool):
         assert (await client.answer()).body == b"POST /  " + body
 
 
-async def test_a_head_in_many_segments():
+async def test_a_head_in_many_segments() -> None:
     async with serving(echo) as rig:
         client = await rig.connect()
         for byte in post(b"xyz", "/a?b"):
@@ -135,7 +135,7 @@ async def test_a_head_in_many_segments():
         assert (await client.answer()).body == b"POST /a b xyz"
 
 
-async def test_the_next_request_may_come_with_the_end_of_a_body():
+async def test_the_next_request_may_come_with_the_end_of_a_body() -> None:
     async with serving(echo) as rig:
         client = await rig.connect()
         raw = post(b"0123456789") + post(b"ab")
@@ -146,7 +146,7 @@ async def test_the_next_request_may_come_with_the_end_of_a_body():
         assert (await client.answer()).body == b"POST /  ab"
 
 
-async def test_a_small_unread_body_is_read_to_its_end_and_the_connection_kept():
+async def test_a_small_unread_body_is_read_to_its_end_and_the_connection_kept() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.send(200, [], request.path.encode())
 
@@ -159,7 +159,7 @@ async def test_a_small_unread_body_is_read_to_its_end_and_the_connection_kept():
         assert (await client.answer()).body == b"/2"
 
 
-async def test_a_large_unread_body_closes_but_its_sender_still_reads_the_answer():
+async def test_a_large_unread_body_closes_but_its_sender_still_reads_the_answer() -> None:
     """The lingering close: a client that writes all before it reads must not lose the 413 to a reset."""
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -176,7 +176,7 @@ async def test_a_large_unread_body_closes_but_its_sender_still_reads_the_answer(
         assert await client.rest() == b""
 
 
-async def test_413_before_the_body_when_its_length_is_declared():
+async def test_413_before_the_body_when_its_length_is_declared() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         await request.body(10)
 
@@ -186,7 +186,7 @@ async def test_413_before_the_body_when_its_length_is_declared():
         assert answer.status == 413
 
 
-async def test_413_as_soon_as_a_chunked_body_exceeds_the_limit():
+async def test_413_as_soon_as_a_chunked_body_exceeds_the_limit() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         await request.body(10)
 
@@ -196,7 +196,7 @@ async def test_413_as_soon_as_a_chunked_body_exceeds_the_limit():
         assert (await client.ask(b"6\r\nabcdef\r\n")).status == 413
 
 
-async def test_a_body_of_exactly_the_limit_passes():
+async def test_a_body_of_exactly_the_limit_passes() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.send(200, [], await request.body(10))
 
@@ -206,7 +206,7 @@ async def test_a_body_of_exactly_the_limit_passes():
         assert (await client.ask(post_chunked(b"a\r\n0123456789\r\n0\r\n\r\n"))).body == b"0123456789"
 
 
-async def test_an_endless_unread_body_pauses_the_client_and_memory_stays_bounded():
+async def test_an_endless_unread_body_pauses_the_client_and_memory_stays_bounded() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         await gate.wait()
         total = 0
@@ -218,10 +218,10 @@ async def test_an_endless_unread_body_pauses_the_client_and_memory_stays_bounded
     async with serving(handler, read_high_water=50_000) as rig:
         client = await rig.connect()
         raw = post(b"x" * 30_000_000)
-        sender = asyncio.ensure_future(client.send(raw))  # noqa: TID251 - awaited below
+        sender = asyncio.ensure_future(client.send(raw))
         await rig.until(lambda: rig.listener.in_flight == 1)
         ((request, _),) = rig.listener.requests()
-        (conn,) = rig.listener._hub.connections
+        (conn,) = rig.hub.connections
         await rig.until(lambda: conn._paused)
         assert request.unread < 50_000 + 300_000
         assert not sender.done()
@@ -233,7 +233,7 @@ async def test_an_endless_unread_body_pauses_the_client_and_memory_stays_bounded
 # Expect: 100-continue
 
 
-async def test_100_continue_comes_when_the_body_is_asked_for():
+async def test_100_continue_comes_when_the_body_is_asked_for() -> None:
     asked = asyncio.Event()
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -251,7 +251,7 @@ async def test_100_continue_comes_when_the_body_is_asked_for():
         assert (answer.status, answer.body, answer.header("connection")) == (200, b"abc", None)
 
 
-async def test_no_100_when_the_handler_answers_without_the_body():
+async def test_no_100_when_the_handler_answers_without_the_body() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         raise Refused(Failure(Kind.INVALID_API_KEY, "no"))
 
@@ -262,7 +262,7 @@ async def test_no_100_when_the_handler_answers_without_the_body():
         assert await client.rest() == b""
 
 
-async def test_no_100_when_the_body_is_already_there():
+async def test_no_100_when_the_body_is_already_there() -> None:
     async with serving(echo) as rig:
         client = await rig.connect()
         assert (await client.ask(post(b"abc", "/", "Expect: 100-continue"))).status == 200
@@ -271,7 +271,7 @@ async def test_no_100_when_the_body_is_already_there():
 # Limits of heads
 
 
-async def test_a_head_that_never_ends_is_431():
+async def test_a_head_that_never_ends_is_431() -> None:
     async with serving(echo, max_header_bytes=5000) as rig:
         client = await rig.connect()
         answer = await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 1000)
@@ -279,7 +279,7 @@ async def test_a_head_that_never_ends_is_431():
         assert await client.rest() == b""
 
 
-async def test_a_whole_head_that_is_too_large_is_431():
+async def test_a_whole_head_that_is_too_large_is_431() -> None:
     async with serving(echo, max_header_bytes=5000) as rig:
         client = await rig.connect()
         assert (await client.ask(get("/", "X: " + "y" * 5000))).status == 431
@@ -287,13 +287,13 @@ async def test_a_whole_head_that_is_too_large_is_431():
         assert (await client.ask(get("/", "X: " + "y" * 4900))).status == 200
 
 
-async def test_an_endless_request_line_is_414():
+async def test_an_endless_request_line_is_414() -> None:
     async with serving(echo, max_header_bytes=5000) as rig:
         client = await rig.connect()
         assert (await client.ask(b"GET /" + b"x" * 6000)).status == 414
 
 
-async def test_ten_thousand_headers_are_431():
+async def test_ten_thousand_headers_are_431() -> None:
     async with serving(echo) as rig:
         client = await rig.connect()
         assert (await client.ask(get("/", *["a: b"] * 10_000))).status == 431
@@ -302,7 +302,7 @@ async def test_ten_thousand_headers_are_431():
 # Deadlines (scaled down; the sweep ticks every 20 ms here)
 
 
-async def test_a_head_that_does_not_complete_is_408():
+async def test_a_head_that_does_not_complete_is_408() -> None:
     async with serving(echo, header_timeout=0.1) as rig:
         client = await rig.connect()
         answer = await client.ask(b"GET / HTTP/1.1\r\nHost:")
@@ -310,19 +310,19 @@ async def test_a_head_that_does_not_complete_is_408():
         assert await client.rest() == b""
 
 
-async def test_a_head_that_drips_is_408_all_the_same():
+async def test_a_head_that_drips_is_408_all_the_same() -> None:
     async with serving(echo, header_timeout=0.15) as rig:
         client = await rig.connect()
-        with pytest.raises(asyncio.IncompleteReadError):
-            for byte in get("/" + "x" * 10_000):
-                await client.send(bytes([byte]))
-                await asyncio.sleep(0.01)
-                if client.reader.at_eof() or client.reader._buffer:  # type: ignore[attr-defined]
-                    assert (await client.answer()).status == 408
-                    await client.reader.readexactly(1)
+        for byte in get("/" + "x" * 1000):
+            await client.send(bytes([byte]))
+            await asyncio.sleep(0.01)
+            if client.reader._buffer:  # type: ignore[attr-defined]
+                break
+        assert (await client.answer()).status == 408
+        assert await client.rest() == b""
 
 
-async def test_a_body_that_never_comes_is_408():
+async def test_a_body_that_never_comes_is_408() -> None:
     async with serving(echo, body_timeout=0.1) as rig:
         client = await rig.connect()
         answer = await client.ask(post(b"abc")[:-1])
@@ -330,7 +330,7 @@ async def test_a_body_that_never_comes_is_408():
         assert answer.body.startswith(b"request_timeout")
 
 
-async def test_a_body_that_drips_is_408_although_it_is_never_silent():
+async def test_a_body_that_drips_is_408_although_it_is_never_silent() -> None:
     async with serving(echo, body_timeout=0.2, min_body_rate=1000.0) as rig:
         client = await rig.connect()
         await client.send(post(b"x" * 1000)[:-1000])
@@ -342,7 +342,7 @@ async def test_a_body_that_drips_is_408_although_it_is_never_silent():
         assert (await client.answer()).status == 408
 
 
-async def test_the_body_deadline_does_not_run_while_nobody_asks():
+async def test_the_body_deadline_does_not_run_while_nobody_asks() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         await asyncio.sleep(0.3)
         responder.send(200, [], await request.body(10))
@@ -354,7 +354,7 @@ async def test_the_body_deadline_does_not_run_while_nobody_asks():
         assert (await client.ask(b"c")).status == 200
 
 
-async def test_an_idle_connection_is_closed_by_fin():
+async def test_an_idle_connection_is_closed_by_fin() -> None:
     async with serving(echo, idle_timeout=0.1) as rig:
         fresh, used = await rig.connect(), await rig.connect()
         assert (await used.ask(get())).status == 200
@@ -362,7 +362,7 @@ async def test_an_idle_connection_is_closed_by_fin():
         assert await used.rest() == b""
 
 
-async def test_a_client_that_never_reads_is_cut_and_the_handler_told():
+async def test_a_client_that_never_reads_is_cut_and_the_handler_told() -> None:
     result: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -382,7 +382,7 @@ async def test_a_client_that_never_reads_is_cut_and_the_handler_told():
         await rig.until(lambda: rig.listener.connections == 0)
 
 
-async def test_a_client_that_does_not_take_its_last_answer_is_cut():
+async def test_a_client_that_does_not_take_its_last_answer_is_cut() -> None:
     async with serving(_big, write_timeout=0.2, linger=0.05) as rig:
         client = await rig.connect(limit=1000)
         await client.send(get("/", "Connection: close"))
@@ -391,7 +391,7 @@ async def test_a_client_that_does_not_take_its_last_answer_is_cut():
         assert not (await client.answer()).complete
 
 
-async def test_a_slow_client_gets_all_of_its_last_answer_however_short_the_linger():
+async def test_a_slow_client_gets_all_of_its_last_answer_however_short_the_linger() -> None:
     async with serving(_big, write_timeout=5.0, linger=0.02) as rig:
         client = await rig.connect(limit=1000)
         await client.send(get("/", "Connection: close"))
@@ -408,7 +408,7 @@ async def _big(request: Request, responder: Responder) -> None:
 # Clients that close
 
 
-async def test_a_half_closed_client_is_served():
+async def test_a_half_closed_client_is_served() -> None:
     async with serving(echo) as rig:
         client = await rig.connect()
         await client.send(post(b"abc") + get("/2"))
@@ -419,7 +419,7 @@ async def test_a_half_closed_client_is_served():
         assert await client.rest() == b""
 
 
-async def test_an_unfinished_request_of_a_half_closed_client_is_dropped():
+async def test_an_unfinished_request_of_a_half_closed_client_is_dropped() -> None:
     result: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -441,7 +441,7 @@ async def test_an_unfinished_request_of_a_half_closed_client_is_dropped():
         assert await head.rest() == b""
 
 
-async def test_a_reset_while_the_body_is_read():
+async def test_a_reset_while_the_body_is_read() -> None:
     result: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -462,7 +462,7 @@ async def test_a_reset_while_the_body_is_read():
 # Too many
 
 
-async def test_one_connection_too_many_is_told_and_closed():
+async def test_one_connection_too_many_is_told_and_closed() -> None:
     async with serving(echo, max_connections=2) as rig:
         first, _ = await rig.connect(), await rig.connect()
         await rig.until(lambda: rig.listener.connections == 2)

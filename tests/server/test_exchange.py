@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 
 from gproxy.errors import Failure, Kind, Refused
 from gproxy.server.exchange import Request, Responder
-from tests.server.rig import get, post, serving
+from tests.server.rig import Answer, Client, Rig, get, post, serving
 
 
-async def test_what_a_request_shows():
+async def test_what_a_request_shows() -> None:
     seen: list[Request] = []
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -28,7 +29,7 @@ async def test_what_a_request_shows():
     assert request.headers == [(b"host", b"a"), (b"x-y", b"1"), (b"x-y", b"2")]
 
 
-async def test_send_is_one_segment():
+async def test_send_is_one_segment() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.send(200, [(b"content-type", b"text/plain")], b"x" * 10_000)
 
@@ -39,7 +40,7 @@ async def test_send_is_one_segment():
         assert calls == 1
 
 
-async def test_start_leaves_with_the_first_write():
+async def test_start_leaves_with_the_first_write() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.start(200, [])
         responder.write(b"one")
@@ -53,7 +54,7 @@ async def test_start_leaves_with_the_first_write():
         assert calls == 2
 
 
-async def test_start_alone_does_not_wait_for_a_write():
+async def test_start_alone_does_not_wait_for_a_write() -> None:
     go_on = asyncio.Event()
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -69,13 +70,13 @@ async def test_start_alone_does_not_wait_for_a_write():
         go_on.set()
 
 
-async def _count_writes(rig, client, data: bytes):
+async def _count_writes(rig: Rig, client: Client, data: bytes) -> tuple[int, Answer]:
     await rig.until(lambda: rig.listener.connections == 1)
-    (conn,) = rig.listener._hub.connections
+    (conn,) = rig.hub.connections
     calls = 0
     write = conn.write
 
-    def counted(data: bytes) -> None:
+    def counted(data: Any) -> None:
         nonlocal calls
         calls += 1
         write(data)
@@ -87,7 +88,7 @@ async def _count_writes(rig, client, data: bytes):
 
 @pytest.mark.parametrize("size", [1, 100, 16_383, 16_384, 1_000_000])
 @pytest.mark.parametrize("how", ["send", "length", "chunked"])
-async def test_every_size_and_framing(size: int, how: str):
+async def test_every_size_and_framing(size: int, how: str) -> None:
     body = bytes(range(256)) * (size // 256 + 1)
     body = body[:size]
 
@@ -111,7 +112,7 @@ async def test_every_size_and_framing(size: int, how: str):
             assert answer.header("transfer-encoding") == ("chunked" if how == "chunked" else None)
 
 
-async def test_http10_streams_are_ended_by_closing():
+async def test_http10_streams_are_ended_by_closing() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.start(200, [])
         responder.write(b"one")
@@ -121,11 +122,15 @@ async def test_http10_streams_are_ended_by_closing():
     async with serving(handler) as rig:
         client = await rig.connect()
         answer = await client.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-        assert (answer.body, answer.header("connection"), answer.header("transfer-encoding")) == (b"onetwo", "close", None)
+        assert (answer.body, answer.header("connection"), answer.header("transfer-encoding")) == (
+            b"onetwo",
+            "close",
+            None,
+        )
 
 
 @pytest.mark.parametrize("how", ["send", "length", "chunked"])
-async def test_head_has_the_headers_and_no_body(how: str):
+async def test_head_has_the_headers_and_no_body(how: str) -> None:
     async def handler(request: Request, responder: Responder) -> None:
         if how == "send":
             responder.send(200, [], b"hello")
@@ -142,7 +147,7 @@ async def test_head_has_the_headers_and_no_body(how: str):
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_answers_without_body(status: int):
+async def test_answers_without_body(status: int) -> None:
     async def handler(request: Request, responder: Responder) -> None:
         if request.path == "/send":
             responder.send(status, [], b"ignored")
@@ -160,7 +165,7 @@ async def test_answers_without_body(status: int):
             assert answer.header("transfer-encoding") is None
 
 
-async def test_close_after():
+async def test_close_after() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.close_after()
         responder.send(200, [], b"")
@@ -175,7 +180,7 @@ async def test_close_after():
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
-async def test_abort_ends_by_a_reset(version: str):
+async def test_abort_ends_by_a_reset(version: str) -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.start(200, [])
         responder.write(b"half")
@@ -190,7 +195,7 @@ async def test_abort_ends_by_a_reset(version: str):
         assert await client.is_reset()
 
 
-async def test_fewer_bytes_than_declared_are_cut():
+async def test_fewer_bytes_than_declared_are_cut() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.start(200, [], 10)
         responder.write(b"half")
@@ -201,7 +206,7 @@ async def test_fewer_bytes_than_declared_are_cut():
         assert not (await client.ask(get())).complete
 
 
-async def test_more_bytes_than_declared_are_a_bug_and_cut():
+async def test_more_bytes_than_declared_are_a_bug_and_cut() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.start(200, [], 3)
         responder.write(b"four")
@@ -216,7 +221,7 @@ async def test_more_bytes_than_declared_are_a_bug_and_cut():
 # Handlers that fail
 
 
-async def test_an_exception_becomes_a_500_and_the_connection_lives():
+async def test_an_exception_becomes_a_500_and_the_connection_lives() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         if request.path == "/bad":
             raise KeyError("secret detail")
@@ -231,7 +236,7 @@ async def test_an_exception_becomes_a_500_and_the_connection_lives():
         assert (await client.ask(get())).status == 200
 
 
-async def test_an_exception_after_the_start_cuts():
+async def test_an_exception_after_the_start_cuts() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.start(200, [])
         responder.write(b"x")
@@ -243,7 +248,7 @@ async def test_an_exception_after_the_start_cuts():
         rig.unhandled.pop()
 
 
-async def test_a_refusal_is_rendered():
+async def test_a_refusal_is_rendered() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         raise Refused(Failure(Kind.MODEL_NOT_FOUND, "which?"))
 
@@ -254,7 +259,7 @@ async def test_a_refusal_is_rendered():
         assert answer.header("connection") is None
 
 
-async def test_no_answer_is_a_bug():
+async def test_no_answer_is_a_bug() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         if request.path == "/half":
             responder.start(200, [])
@@ -268,7 +273,7 @@ async def test_no_answer_is_a_bug():
         rig.unhandled.pop()
 
 
-async def test_header_injection_is_refused_before_anything_is_sent():
+async def test_header_injection_is_refused_before_anything_is_sent() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.send(200, [(b"x", b"a\r\nset-cookie: b")], b"")
 
@@ -280,7 +285,7 @@ async def test_header_injection_is_refused_before_anything_is_sent():
         assert isinstance(rig.unhandled.pop(), ValueError)
 
 
-async def test_answering_twice_is_a_bug_that_harms_nobody():
+async def test_answering_twice_is_a_bug_that_harms_nobody() -> None:
     async def handler(request: Request, responder: Responder) -> None:
         responder.send(200, [], b"one")
         responder.send(200, [], b"two")
@@ -293,7 +298,7 @@ async def test_answering_twice_is_a_bug_that_harms_nobody():
         assert "already begun" in str(rig.unhandled.pop())
 
 
-async def test_the_next_request_does_not_wait_for_the_handlers_last_chores():
+async def test_the_next_request_does_not_wait_for_the_handlers_last_chores() -> None:
     release = asyncio.Event()
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -313,7 +318,7 @@ async def test_the_next_request_does_not_wait_for_the_handlers_last_chores():
 # Backpressure
 
 
-async def test_a_slow_client_pauses_the_producer():
+async def test_a_slow_client_pauses_the_producer() -> None:
     written = 0
     done = asyncio.Event()
 
@@ -333,7 +338,7 @@ async def test_a_slow_client_pauses_the_producer():
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
         await client.send(get())
         await rig.until(lambda: rig.listener.connections == 1)
-        (conn,) = rig.listener._hub.connections
+        (conn,) = rig.hub.connections
         await rig.until(lambda: conn.stuffed)
         paused_at = written
         assert conn._transport.get_write_buffer_size() < 100_000 + 30_000
@@ -346,7 +351,7 @@ async def test_a_slow_client_pauses_the_producer():
         assert answer.complete
 
 
-async def test_drain_does_not_suspend_below_the_mark():
+async def test_drain_does_not_suspend_below_the_mark() -> None:
     turns: list[str] = []
 
     async def handler(request: Request, responder: Responder) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.server.rig import echo, get, serving
+from tests.server.rig import Rig, echo, get, serving
 from tests.server.smuggling import CHUNKS, HEADS, LEGAL, Attack
 
 if TYPE_CHECKING:
+    from gproxy.server.connection import Connection
     from gproxy.server.exchange import Request, Responder
 
 _POISON = get("/poison")
@@ -17,13 +20,13 @@ def _ids(cases: list[Attack]) -> list[str]:
     return [case.name for case in cases]
 
 
-def test_the_corpus_is_large_enough():
+def test_the_corpus_is_large_enough() -> None:
     assert len(HEADS) + len(CHUNKS) >= 100
     assert len({case.name for case in HEADS + CHUNKS}) == len(HEADS) + len(CHUNKS)
 
 
 @pytest.mark.parametrize("case", HEADS, ids=_ids(HEADS))
-async def test_a_head_that_could_be_read_two_ways_is_refused_and_ends_the_connection(case: Attack):
+async def test_a_head_that_could_be_read_two_ways_is_refused_and_ends_the_connection(case: Attack) -> None:
     seen: list[str] = []
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -40,7 +43,7 @@ async def test_a_head_that_could_be_read_two_ways_is_refused_and_ends_the_connec
 
 
 @pytest.mark.parametrize("case", HEADS, ids=_ids(HEADS))
-async def test_the_same_byte_by_byte(case: Attack):
+async def test_the_same_byte_by_byte(case: Attack) -> None:
     """Nothing may depend on how the bytes are cut into segments."""
     seen: list[str] = []
 
@@ -61,7 +64,7 @@ async def test_the_same_byte_by_byte(case: Attack):
 
 
 @pytest.mark.parametrize("case", CHUNKS, ids=_ids(CHUNKS))
-async def test_a_malformed_chunked_body_is_refused_and_ends_the_connection(case: Attack):
+async def test_a_malformed_chunked_body_is_refused_and_ends_the_connection(case: Attack) -> None:
     seen: list[str] = []
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -78,7 +81,7 @@ async def test_a_malformed_chunked_body_is_refused_and_ends_the_connection(case:
 
 
 @pytest.mark.parametrize("case", CHUNKS, ids=_ids(CHUNKS))
-async def test_a_malformed_body_ends_the_connection_also_when_nobody_reads_it(case: Attack):
+async def test_a_malformed_body_ends_the_connection_also_when_nobody_reads_it(case: Attack) -> None:
     seen: list[str] = []
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -94,7 +97,7 @@ async def test_a_malformed_body_ends_the_connection_also_when_nobody_reads_it(ca
 
 
 @pytest.mark.parametrize(("data", "expected"), [case[1:] for case in LEGAL], ids=[case[0] for case in LEGAL])
-async def test_odd_but_legal_requests_are_served_in_step(data: bytes, expected: bytes):
+async def test_odd_but_legal_requests_are_served_in_step(data: bytes, expected: bytes) -> None:
     async with serving(echo) as rig:
         client = await rig.connect()
         await client.send(data + get("/next"))
@@ -103,22 +106,23 @@ async def test_odd_but_legal_requests_are_served_in_step(data: bytes, expected: 
         assert (second.status, second.body) == (200, b"GET /next  ")
 
 
-class _Transport:
+class _Transport(asyncio.Transport):
     """Remembers what would have left."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.written = bytearray()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Any) -> None:
         self.written += data
 
-    def writelines(self, parts: list[bytes]) -> None:
-        self.written += b"".join(parts)
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        self.written += b"".join(list_of_data)
 
-    def get_extra_info(self, name: str) -> None:
+    def get_extra_info(self, name: str, default: object = None) -> None:
         return None
 
-    def set_write_buffer_limits(self, high: int, low: int) -> None:
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
 
     def get_write_buffer_size(self) -> int:
@@ -131,7 +135,7 @@ class _Transport:
         pass
 
 
-def _by_hand(rig):
+def _by_hand(rig: Rig) -> tuple[_Transport, Connection]:
     protocol = rig.listener._connection()
     transport = _Transport()
     protocol.connection_made(transport)

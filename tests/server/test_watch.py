@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
 
 import pytest
 
 from gproxy.server.exchange import Request, Responder
-from tests.server.rig import TICK, get, post, serving
+from tests.server.rig import TICK, Rig, get, post, serving, until
 
 LIMIT = 2.0  # generous here, for a loaded machine; the promise is 0.25 (see WATCH_TICK)
+
+
+_Begin: TypeAlias = Callable[[Responder], None]
 
 
 class _Waiter:
     """A handler that waits for a vendor which does not answer."""
 
-    def __init__(self, begin=None) -> None:
+    def __init__(self, begin: _Begin | None = None) -> None:
         self.gone = asyncio.Event()
         self.release = asyncio.Event()
         self.begin = begin
@@ -41,7 +46,7 @@ class _Waiter:
 
 
 @asynccontextmanager
-async def _waiting(begin=None, **config):
+async def _waiting(begin: _Begin | None = None, **config: Any) -> AsyncIterator[tuple[Rig, _Waiter]]:
     handler = _Waiter(begin)
     async with serving(handler, tick=TICK, **config) as rig:
         try:
@@ -58,7 +63,7 @@ def _stream(responder: Responder) -> None:
 @pytest.mark.parametrize("begin", [None, _stream], ids=["nothing sent", "mid-stream"])
 @pytest.mark.parametrize("data", [get(), post(b"abc")], ids=["GET", "POST"])
 @pytest.mark.parametrize("how", ["close", "reset"])
-async def test_leaving_is_noticed(begin, data: bytes, how: str):
+async def test_leaving_is_noticed(begin: _Begin | None, data: bytes, how: str) -> None:
     async with _waiting(begin) as (rig, handler):
         client = await rig.connect()
         await client.send(data)
@@ -77,12 +82,12 @@ async def test_leaving_is_noticed(begin, data: bytes, how: str):
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-async def test_leaving_is_noticed_behind_unread_pipelined_bytes(how: str):
+async def test_leaving_is_noticed_behind_unread_pipelined_bytes(how: str) -> None:
     async with _waiting(read_ahead=1000) as (rig, handler):
         client = await rig.connect()
         await client.send(get() + get("/", "X: " + "y" * 4000))
         await rig.until(lambda: rig.listener.in_flight == 1)
-        (conn,) = rig.listener._hub.connections
+        (conn,) = rig.hub.connections
         await rig.until(lambda: conn._paused)
         await client.send(get("/behind"))
         if how == "close":
@@ -93,7 +98,7 @@ async def test_leaving_is_noticed_behind_unread_pipelined_bytes(how: str):
         assert handler.calls == 1
 
 
-async def test_leaving_is_noticed_while_the_body_is_paused():
+async def test_leaving_is_noticed_while_the_body_is_paused() -> None:
     gone = asyncio.Event()
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -108,7 +113,7 @@ async def test_leaving_is_noticed_while_the_body_is_paused():
         await asyncio.wait_for(gone.wait(), LIMIT)
 
 
-async def test_a_half_closed_client_that_waits_gets_its_answer():
+async def test_a_half_closed_client_that_waits_gets_its_answer() -> None:
     """It cannot be told from one that left but by asking: it sees a 100 it may discard, and then the answer."""
     async with _waiting() as (rig, handler):
         client = await rig.connect()
@@ -126,7 +131,7 @@ async def test_a_half_closed_client_that_waits_gets_its_answer():
         assert handler.calls == 0
 
 
-async def test_a_half_closed_client_gets_the_whole_of_a_chunked_stream():
+async def test_a_half_closed_client_gets_the_whole_of_a_chunked_stream() -> None:
     async with _waiting(_stream) as (rig, handler):
         client = await rig.connect()
         await client.send(get())
@@ -138,7 +143,7 @@ async def test_a_half_closed_client_gets_the_whole_of_a_chunked_stream():
         assert handler.calls == 0
 
 
-async def test_a_half_closed_http10_client_is_not_probed():
+async def test_a_half_closed_http10_client_is_not_probed() -> None:
     async with _waiting() as (rig, handler):
         client = await rig.connect()
         await client.send(b"GET / HTTP/1.0\r\n\r\n")
@@ -150,13 +155,12 @@ async def test_a_half_closed_http10_client_is_not_probed():
         assert (await client.answer()).body == b"late"
 
 
-async def test_on_gone_is_called_at_once_when_it_is_already_so():
+async def test_on_gone_is_called_at_once_when_it_is_already_so() -> None:
     calls = []
     done = asyncio.Event()
 
     async def handler(request: Request, responder: Responder) -> None:
-        while not responder.gone:
-            await asyncio.sleep(0.005)
+        await until(lambda: responder.gone)
         responder.on_gone(lambda: calls.append(1))
         responder.send(200, [], b"to nobody")
         done.set()
@@ -170,7 +174,7 @@ async def test_on_gone_is_called_at_once_when_it_is_already_so():
     assert calls == [1]
 
 
-async def test_on_gone_is_not_called_after_the_answer_nor_for_our_own_abort():
+async def test_on_gone_is_not_called_after_the_answer_nor_for_our_own_abort() -> None:
     calls = []
 
     async def handler(request: Request, responder: Responder) -> None:
@@ -192,7 +196,7 @@ async def test_on_gone_is_not_called_after_the_answer_nor_for_our_own_abort():
     assert calls == []
 
 
-async def test_writing_to_a_client_that_left_is_silent_and_drain_tells():
+async def test_writing_to_a_client_that_left_is_silent_and_drain_tells() -> None:
     result: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def handler(request: Request, responder: Responder) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gproxy.server.head import Head
     from gproxy.wire.http import Header
 
+__all__ = ["ClientGone", "Handler", "Request", "Responder"]
+
 _COPY_LIMIT: Final = 16_384  # below it one copy is cheaper than a second buffer in the system call
 _NO_LIMIT: Final = -1
 
