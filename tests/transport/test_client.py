@@ -201,6 +201,14 @@ class TestReuse:
             assert await whole(client, peer.ask()) == b"ok"
             await closed.wait()
 
+    async def test_an_old_connection_ends_with_its_answer(self) -> None:
+        client = UpstreamClient(TransportConfig(max_age=0.0))
+        async with Peer(answering(OK)) as peer:
+            assert await whole(client, peer.ask()) == b"ok"
+            assert await whole(client, peer.ask()) == b"ok"
+            assert peer.accepted == 2
+            await client.close(time.monotonic())
+
     async def test_at_most_so_many_idle(self) -> None:
         client = UpstreamClient(TransportConfig(max_idle_per_origin=1))
         gate = asyncio.Event()

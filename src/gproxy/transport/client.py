@@ -6,6 +6,7 @@ Not here: what a status means, which vendor to try next, what an answer costs. R
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,7 @@ _LARGE: Final = 256 * 1024
 # More pools than this, and those empty for this many seconds are forgotten.
 _MANY: Final = 64
 _OLD: Final = 60.0
+_GRACE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,10 @@ class UpstreamClient:
         except TimeoutError:
             for pool in self._pools.values():
                 pool.abort()
-            await self._all_gone()
+            with contextlib.suppress(TimeoutError):
+                # The loop needs a turn or two to let go of what was aborted; nothing may hold up the exit.
+                async with asyncio.timeout(_GRACE):
+                    await self._all_gone()
 
     async def _all_gone(self) -> None:
         while not all(pool.empty for pool in self._pools.values()):

@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.closed = False
         self.served = 0
+        self._born = loop.time()
         self.read_paused = False
         self._parser = httptools.HttpResponseParser(self)
         self._reply: Reply | None = None
@@ -294,6 +295,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         self._peer_left(exc or ConnectionAbortedError())
+        del self._parser  # it holds our methods: without this only the cycle collector could free the two
         self._owner.lost(self)
 
     # --- the parser's callbacks
@@ -418,6 +420,7 @@ class Connection(asyncio.Protocol):
         reply.conn = None
         reply.complete = True
         self.served += 1
+        now = self._loop.time()
         if (
             self._keep
             and not self._poisoned
@@ -425,13 +428,14 @@ class Connection(asyncio.Protocol):
             and self._out is None
             and not transport.get_write_buffer_size()
             and not transport.is_closing()
+            and now - self._born < self._config.max_age
         ):
             if self._bodyless:
                 # The parser waits for the body that a HEAD answer only announces.
                 self._parser = httptools.HttpResponseParser(self)
             if self.read_paused:
                 self.resume()
-            self.set_deadline(self._loop.time() + self._keepalive)
+            self.set_deadline(now + self._keepalive)
             self._owner.released(self)
         else:
             self.close()
