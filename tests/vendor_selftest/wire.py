@@ -114,6 +114,7 @@ async def talk(server: VendorServer, data: bytes, *, wait_close: bool = True, li
             raw += piece
     except ConnectionResetError:
         ended = "rst"
+        raw += bytes(reader._buffer)  # type: ignore[attr-defined]  # what came before the reset, which read() withholds
     finally:
         writer.transport.abort()
     return Heard(_first(raw) if wait_close else raw, ended)

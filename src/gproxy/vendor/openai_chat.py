@@ -32,7 +32,7 @@ def read(body: dict[str, Any]) -> Ask:
     answers_tool = False
     for message in dicts(messages):
         last = _content(message.get("content"), words)
-        answers_tool = message.get("role") in {"tool", "function"}
+        answers_tool = message.get("role") in ("tool", "function")
         for call in dicts(message.get("tool_calls")):
             function = call.get("function")
             if isinstance(function, dict):
@@ -62,7 +62,7 @@ def _content(content: Any, words: Words) -> str:
         return words.text(content)
     texts = []
     for part in dicts(content):
-        if part.get("type") in {"text", "refusal"}:
+        if part.get("type") in ("text", "refusal"):
             texts.append(words.text(part.get("text") or part.get("refusal")))
         else:
             words.part()

@@ -14,7 +14,7 @@ from gproxy.vendor.voice import Frame, UsageMode, Voice, encode, shrunk, sse
 
 __all__ = ["VOICE", "read"]
 
-_TOOL_RESULTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
+_TOOL_RESULTS: Final = ("function_call_output", "custom_tool_call_output")
 
 
 def read(body: dict[str, Any], *, counting: bool = False) -> Ask:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -137,6 +136,8 @@ def splitter(spec: str | None) -> Splitter:
                 number = int(rest)
                 return _Sized(lambda: number)
             case "random":
+                import random  # only for this; the demo should not pay for it at its start
+
                 dice = random.Random(int(rest or 0))  # noqa: S311 - boundaries, not secrets
                 return _Sized(lambda: dice.choice((1, 2, 3, 5, 8, 13, 64, 257, 1500)))
     except ValueError:
