@@ -62,16 +62,22 @@ class Line:
 
     async def request(self) -> Seen:
         head = await self.head()
-        body = await self.reader.readexactly(int(head.header(b"content-length") or 0))
+        try:
+            body = await self.reader.readexactly(int(head.header(b"content-length") or 0))
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise Gone from error
         seen = Seen(head.line, head.headers, body)
         self.peer.requests.append(seen)
         return seen
 
     async def write(self, *pieces: bytes) -> None:
         """Each piece in its own turn of the loop, so that the client reads them apart as far as the kernel lets it."""
-        for piece in pieces:
-            self.writer.write(piece)
-            await self.writer.drain()
+        try:
+            for piece in pieces:
+                self.writer.write(piece)
+                await self.writer.drain()
+        except (ConnectionError, RuntimeError) as error:  # uvloop: "the handler is closed"
+            raise Gone from error
 
     async def answer(self, *pieces: bytes) -> None:
         await self.request()

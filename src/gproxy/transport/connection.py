@@ -138,13 +138,18 @@ class Connection(asyncio.Protocol):
             self._pump()
         return reply
 
+    @property
+    def usable(self) -> bool:
+        """Whether the transport still takes orders. uvloop's raises once it is closed, before it says so."""
+        return not self.closed and self.transport is not None and not self.transport.is_closing()
+
     def peer_gone(self) -> bool:
         """Whether something waits in the socket of this idle connection that the loop has not read yet.
 
         That is an end, a TLS close_notify or bytes nobody asked for: in no case may it carry another request.
         """
         transport = self.transport
-        if self.closed or transport is None or transport.is_closing():
+        if not self.usable or transport is None:
             return True
         poll = select.poll()
         poll.register(_descriptor(transport), select.POLLIN)
@@ -153,7 +158,8 @@ class Connection(asyncio.Protocol):
     def resume(self) -> None:
         """The reader has taken what waited."""
         self.read_paused = False
-        if self.transport is not None and not self.closed:
+        if self.usable:
+            assert self.transport is not None
             self.transport.resume_reading()
 
     def close(self) -> None:
@@ -271,7 +277,8 @@ class Connection(asyncio.Protocol):
             if self._received > self._config.max_head_bytes or len(self._headers) > self._config.max_headers:
                 reply.fail(UpstreamFault(Phase.HEAD, "response head too large"))
             return
-        if reply.size > self._high_water and not self.read_paused and self.transport is not None:
+        if reply.size > self._high_water and not self.read_paused and self.usable:
+            assert self.transport is not None
             self.read_paused = True
             self.transport.pause_reading()
         if not self._told:

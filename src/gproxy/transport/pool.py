@@ -69,8 +69,7 @@ class Pool:
         idle = self.idle
         while idle:
             connection = idle.pop()
-            transport = connection.transport
-            if transport is not None and not transport.is_closing():
+            if connection.usable:
                 return connection
             connection.close()
         return None
@@ -147,7 +146,8 @@ class Pool:
             if connection is None:
                 self._call_next()
                 self._settle()
-        if connection.closed:
+        if not connection.usable:
+            connection.close()
             raise UpstreamFault(Phase.CONNECT, "connection closed at once", unprocessed=True)
         self.all.add(connection)
         return connection
