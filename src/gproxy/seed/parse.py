@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from gproxy.channels.overrides import check_credential, check_settings
+from gproxy.channels.overrides import address_of, check_credential, check_settings
 from gproxy.channels.vendor import Vendor
 from gproxy.secret import Secret
 from gproxy.seed.environment import filled
@@ -180,8 +180,7 @@ class _Reader:
         label, enabled = row.text("label"), row.flag("enabled", default=True)
         settings = self._settings(row)
         if vendor is not None:
-            for problem in check_settings(vendor, settings):
-                row.complain(f"settings.{problem.key}" if problem.key else "settings", problem.text)
+            _check_settings(row, vendor, settings)
         credentials = tuple(
             credential
             for each in row.rows("credentials")
@@ -357,6 +356,18 @@ class _Reader:
 
 
 _PRICES: Final = ("price", "price_each_call", "price_tiers", "flex_price_tiers", "priority_price_tiers")
+
+
+def _check_settings(row: Row, vendor: Vendor, settings: Mapping[str, Any]) -> None:
+    problems = check_settings(vendor, settings)
+    for problem in problems:
+        row.complain(f"settings.{problem.key}" if problem.key else "settings", problem.text)
+    if problems and settings.get("base_url") and not any(problem.key == "base_url" for problem in problems):
+        # The channels look at the address only when all else is well; here everything is told at once.
+        try:
+            address_of(vendor, settings)
+        except ValueError as error:
+            row.complain("settings.base_url", str(error))
 
 
 def _plain(value: Any, row: Row, path: str, depth: int) -> Any:

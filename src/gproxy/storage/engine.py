@@ -13,10 +13,13 @@ from typing import Any, Final, Protocol
 
 from gproxy.storage.drivers import Link, Row
 from gproxy.storage.dsn import Dsn, parse_dsn
-from gproxy.storage.errors import DatabaseUnavailable, StorageError
+from gproxy.storage.errors import DatabaseUnavailable, StorageError, TooSlow
 from gproxy.storage.pool import Pool
 from gproxy.storage.sql import STYLE, Dialect, Params, compiled
 
+LONGEST_STATEMENT: Final = 60.0
+"""Seconds: the longest `timeout` a caller may give. The servers themselves stop a statement after it, in case we
+are gone and nobody else does."""
 _ROLLBACK_WAIT: Final = 1.0
 _SQLITE_READERS: Final = 2
 
@@ -97,8 +100,10 @@ class Database:
             async with self._reads.lend() as link:
                 try:
                     return await Transaction(link, self.dialect, self._timeout).fetch(sql, params, timeout=timeout)
+                except TooSlow:
+                    raise
                 except DatabaseUnavailable:
-                    if last or link.usable or timeout is not None:
+                    if last or link.usable:
                         raise
             self._reads.forget_idle()
         raise AssertionError("unreachable")
@@ -141,6 +146,8 @@ class Database:
                 try:
                     async with _deadline(self._timeout):
                         await link.begin()
+                except TooSlow:
+                    raise
                 except DatabaseUnavailable:
                     if last or link.usable:
                         raise
@@ -175,7 +182,7 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise DatabaseUnavailable(f"the database did not answer within {seconds:g} s") from None
+        raise TooSlow(f"the database did not answer within {seconds:g} s") from None
 
 
 async def connect(
@@ -212,7 +219,12 @@ async def connect(
             from gproxy.storage.drivers.mysql import MysqlLink as Driver  # type: ignore[assignment]
 
         async def opener() -> Link:
-            return await Driver.open(parsed, connect_timeout=connect_timeout, statement_timeout=statement_timeout)
+            return await Driver.open(
+                parsed,
+                connect_timeout=connect_timeout,
+                lock_timeout=statement_timeout,
+                longest_statement=max(LONGEST_STATEMENT, statement_timeout),
+            )
 
         reads = writes = Pool(opener, size=pool_size, acquire_timeout=acquire_timeout)
     database = Database(parsed, reads, writes, statement_timeout=statement_timeout)

@@ -1,6 +1,6 @@
 """What a database can answer besides rows. Foreign exceptions become one of these at the driver's door.
 
-    StorageError ─┬─ DatabaseUnavailable ── Contention      nothing is wrong with the data: try again later
+    StorageError ─┬─ DatabaseUnavailable ── Contention, TooSlow     nothing is wrong with the data: try again
                   ├─ Conflict                               a unique name is taken, or a reference points nowhere
                   ├─ Poison                                 this value can never be stored; its neighbours can
                   ├─ SchemaMissing, NewerSchema             the database is empty, or belongs to a newer gproxy
@@ -24,6 +24,10 @@ class DatabaseUnavailable(StorageError, StoreUnavailable):  # noqa: N818 - the s
 
 class Contention(DatabaseUnavailable):
     """Another transaction won (deadlock, serialization failure, lock wait). Worth repeating at once, with jitter."""
+
+
+class TooSlow(DatabaseUnavailable):
+    """No answer within the deadline; what was asked may still happen."""
 
 
 class Conflict(StorageError):  # noqa: N818

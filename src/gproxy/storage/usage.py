@@ -19,7 +19,7 @@ from gproxy.clock import Clock, SystemClock
 from gproxy.ledger.record import Outcome, UsageRow
 from gproxy.ledger.store import Position
 from gproxy.storage import sql
-from gproxy.storage.engine import Database, Session
+from gproxy.storage.engine import LONGEST_STATEMENT, Database, Session
 from gproxy.storage.errors import Poison
 from gproxy.storage.retry import Retry
 from gproxy.storage.users import QUOTA_COLUMNS
@@ -214,7 +214,7 @@ class SqlLedger:
             return len(rows)
 
 
-_LONG: Final = 60.0
+_LONG: Final = LONGEST_STATEMENT
 _OLD: Final = "SELECT attempt_id, user_id, cost_nano_usd FROM usages WHERE at < ? ORDER BY at, attempt_id LIMIT ?"
 
 # One statement, one view of the database: rows and what they moved are compared as of the same moment.

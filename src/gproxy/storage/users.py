@@ -284,31 +284,47 @@ async def ensure_admin(
 ) -> AdminCreated | None:
     """See to it that somebody can administer; None when nothing had to be done.
 
-    Without an enabled admin who has an enabled key, one is made (or the user of that name becomes one) with a
-    `*` permission. With `explicit` the user of that name is reset to the values given, whoever else there is.
+    Without an enabled admin who has an enabled key: an enabled admin of that name gets a key, otherwise one is
+    made with a `*` permission (under the next free name: a tenant who happens to be called so is not promoted).
+    With `explicit` the user of that name is reset to the values given, whoever else there is. Raises `Conflict`
+    when the key given belongs to somebody else.
     """
     if not explicit and await _admin_exists(db):
         return None
-    user = await USERS.find(db, name=name)
+    user = await _named_admin(db, name, explicit=explicit)
     if user is not None and explicit and await _stands(db, vault, user, password, api_key):
         return None
-    make_password = password is None and (user is None or user.password is None)
-    secret = Secret(os.urandom(18).hex()) if make_password else password
-    hashed = None if secret is None else hash_password(secret)
+    generated = Secret(os.urandom(18).hex()) if password is None else None
+    chosen = password or generated
+    hashed = None if chosen is None else hash_password(chosen)  # before the transaction: it takes its time
     async with config_write(db) as tx:
         if not explicit and await _admin_exists(tx):
             return None  # another instance was first
-        user = await USERS.find(tx, name=name)
-        reset = user is not None
+        user = await _named_admin(tx, name, explicit=explicit)
         if user is None:
-            user = await create_user(tx, vault, name=name, password_hash=hashed, is_admin=True)
+            free = await _free_name(tx, name)
+            user = await create_user(tx, vault, name=free, password_hash=hashed, is_admin=True)
             await grant(tx, user_id=user.id, provider_id=None, model_pattern="*")
-        else:
-            await USERS.change(tx, user.id, {"is_admin": True, "enabled": True})
-            if hashed is not None:
-                await set_password(tx, vault, user.id, hashed)
-        generated = await _admin_key(tx, vault, user.id, api_key)
-    return AdminCreated(name, secret if make_password else None, generated, reset)
+            return AdminCreated(free, generated, await _admin_key(tx, vault, user.id, api_key), reset=False)
+        await USERS.change(tx, user.id, {"is_admin": True, "enabled": True})
+        if password is not None or user.password is None:
+            await set_password(tx, vault, user.id, hashed)
+        shown = generated if user.password is None else None
+        return AdminCreated(user.name, shown, await _admin_key(tx, vault, user.id, api_key), reset=True)
+
+
+async def _named_admin(db: Session, name: str, *, explicit: bool) -> UserRow | None:
+    """The user who is to administer: whoever has the name when the operator says so, else only an enabled admin."""
+    user = await USERS.find(db, name=name)
+    return user if user is None or explicit or (user.is_admin and user.enabled) else None
+
+
+async def _free_name(db: Session, name: str) -> str:
+    free, number = name, 1
+    while await USERS.find(db, name=free) is not None:
+        number += 1
+        free = f"{name}-{number}"
+    return free
 
 
 async def _admin_key(tx: Session, vault: Vault, user_id: str, api_key: Secret | None) -> Secret | None:

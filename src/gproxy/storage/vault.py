@@ -14,7 +14,7 @@ from typing import Final
 from gproxy.access.keys import digest_of
 from gproxy.secret import Secret
 from gproxy.storage import sql
-from gproxy.storage.engine import Database, Session
+from gproxy.storage.engine import LONGEST_STATEMENT, Database, Session
 from gproxy.storage.errors import SealError
 from gproxy.storage.sealing import PLAIN, Sealer, sealers
 from gproxy.storage.settings import INTERNAL, put_if_absent
@@ -79,7 +79,7 @@ async def reseal(db: Database, sealer: Sealer, *, accept_plain: bool = False) ->
         # Configuration writers wait here, so that no row escapes.
         await tx.execute("UPDATE revisions SET revision = revision + 1 WHERE id = 1")
         for table, key, column, where in _SEALED:
-            rows = await tx.fetch(sql.select(table, (key, column), where), timeout=60.0)
+            rows = await tx.fetch(sql.select(table, (key, column), where), timeout=LONGEST_STATEMENT)
             fresh = [
                 (
                     sealer.seal(
@@ -92,7 +92,7 @@ async def reseal(db: Database, sealer: Sealer, *, accept_plain: bool = False) ->
                 )
                 for row, text in rows
             ]
-            await tx.executemany(sql.update(table, (column,), f"{key} = ?"), fresh, timeout=60.0)
+            await tx.executemany(sql.update(table, (column,), f"{key} = ?"), fresh, timeout=LONGEST_STATEMENT)
             count += len(fresh)
     return count
 

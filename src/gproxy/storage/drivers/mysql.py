@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,6 +22,10 @@ from gproxy.storage.errors import (
 )
 
 _CLOSE_WAIT: Final = 1.0
+
+# The driver logs the server's notes one by one, such as MySQL's opinion that VALUES() is old (MariaDB knows no other
+# way). In strict mode whatever matters is an error.
+logging.getLogger("asyncmy").setLevel(logging.ERROR)
 _FOUND_ROWS: Final = 2  # CLIENT_FOUND_ROWS: UPDATE counts the rows it matched, as the other engines do
 
 # Server error numbers (mariadb.com/kb/en/mariadb-error-code-reference, dev.mysql.com/doc/mysql-errors).
@@ -57,7 +62,7 @@ def mapped(error: BaseException) -> StorageError:
         return StorageError(f"{number}: {text}")
     if isinstance(error, (OSError, TimeoutError, EOFError, asyncio.IncompleteReadError)):
         return DatabaseUnavailable(f"no connection to the database: {type(error).__name__}")
-    if isinstance(error, (OverflowError, UnicodeError)):
+    if isinstance(error, (OverflowError, ValueError)):  # refused by the driver before it was sent
         return Poison(f"a value does not fit: {type(error).__name__}")
     return StorageError(f"{type(error).__name__}: {error}")
 
@@ -75,8 +80,10 @@ class MysqlLink:
         return self._usable and bool(self._connection.connected)
 
     @classmethod
-    async def open(cls, dsn: Dsn, *, connect_timeout: float, statement_timeout: float) -> MysqlLink:
-        """Connect and set the session up. Raises `DatabaseUnavailable`."""
+    async def open(
+        cls, dsn: Dsn, *, connect_timeout: float, lock_timeout: float, longest_statement: float
+    ) -> MysqlLink:
+        """Connect and set the session up. Times in seconds. Raises `DatabaseUnavailable`."""
         try:
             async with asyncio.timeout(connect_timeout):
                 connection = await asyncmy.connect(
@@ -96,21 +103,21 @@ class MysqlLink:
             raise mapped(error) from error
         link = cls(connection)
         try:
-            await link._set_up(statement_timeout)
+            await link._set_up(lock_timeout, longest_statement)
         except BaseException:
             link.abandon()
             raise
         return link
 
-    async def _set_up(self, statement_timeout: float) -> None:
+    async def _set_up(self, lock_timeout: float, longest_statement: float) -> None:
         ((version,),) = await self.fetch("SELECT VERSION()", ())
         await self.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", ())
         await self.execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'", ())
-        await self.execute(f"SET SESSION innodb_lock_wait_timeout = {max(1, int(statement_timeout))}", ())
+        await self.execute(f"SET SESSION innodb_lock_wait_timeout = {max(1, int(lock_timeout))}", ())
         if "mariadb" in str(version).lower():
-            await self.execute(f"SET SESSION max_statement_time = {float(statement_timeout)}", ())
+            await self.execute(f"SET SESSION max_statement_time = {float(longest_statement)}", ())
         else:
-            await self.execute(f"SET SESSION max_execution_time = {int(statement_timeout * 1000)}", ())
+            await self.execute(f"SET SESSION max_execution_time = {int(longest_statement * 1000)}", ())
 
     async def _run(self, sql: str, params: Sequence[Any], *, many: bool = False) -> tuple[list[Row], int]:
         cursor = self._connection.cursor()

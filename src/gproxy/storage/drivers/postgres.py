@@ -71,8 +71,10 @@ class PostgresLink:
         return not self._abandoned and not self._connection.is_closed()
 
     @classmethod
-    async def open(cls, dsn: Dsn, *, connect_timeout: float, statement_timeout: float) -> PostgresLink:
-        """Connect. The server gives up on a statement a little after we do. Raises `DatabaseUnavailable`."""
+    async def open(
+        cls, dsn: Dsn, *, connect_timeout: float, lock_timeout: float, longest_statement: float
+    ) -> PostgresLink:
+        """Connect. Times in seconds. Raises `DatabaseUnavailable`."""
         options = dict(dsn.options)
         cache = options.pop("statement_cache_size", "100")
         if not cache.isdigit():
@@ -80,8 +82,9 @@ class PostgresLink:
         ssl = options.pop("sslmode", options.pop("ssl", None))
         settings = {
             "application_name": "gproxy",
-            "statement_timeout": str(int(statement_timeout * 1000)),
-            "idle_in_transaction_session_timeout": str(int(statement_timeout * 2000)),
+            "statement_timeout": str(int(longest_statement * 1000)),
+            "lock_timeout": str(int(lock_timeout * 1000)),
+            "idle_in_transaction_session_timeout": str(int(longest_statement * 1000)),
             "timezone": "UTC",
             **options,
         }

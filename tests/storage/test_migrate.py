@@ -1,0 +1,183 @@
+"""The schema: made once, compared with the model, never touched when it is newer."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gproxy.storage import migrate
+from gproxy.storage.dsn import parse_dsn
+from gproxy.storage.engine import connect
+from gproxy.storage.errors import NewerSchema, StorageError
+from gproxy.storage.schema_version import HEAD, KNOWN, SchemaState, current_version, schema_state
+from tests.storage.conftest import Place
+
+
+async def test_an_empty_database_is_set_up_once(empty_place: Callable[[], Place]) -> None:
+    db = await connect(empty_place().dsn)
+    try:
+        assert await schema_state(db) is SchemaState.EMPTY
+        assert await migrate.ensure_schema(db)
+        assert not await migrate.ensure_schema(db)
+        assert await current_version(db) == HEAD
+        assert await db.fetch("SELECT id, revision FROM revisions") == [(1, 0)]
+    finally:
+        await db.close()
+
+
+async def test_two_instances_at_once_on_an_empty_database(empty_place: Callable[[], Place]) -> None:
+    dsn = empty_place().dsn
+    instances = [await connect(dsn) for _ in range(2)]
+    try:
+        worked = await asyncio.gather(*(migrate.ensure_schema(db) for db in instances))
+        assert any(worked)
+        for db in instances:
+            assert await schema_state(db) is SchemaState.CURRENT
+            assert await db.fetch("SELECT COUNT(*) FROM revisions") == [(1,)]
+    finally:
+        for db in instances:
+            await db.close()
+
+
+def test_two_processes_at_once_on_an_empty_database(empty_place: Callable[[], Place]) -> None:
+    dsn = empty_place().dsn
+    program = (
+        "import sys; from gproxy.storage.dsn import parse_dsn; from gproxy.storage.migrate import upgrade_blocking;"
+        "upgrade_blocking(parse_dsn(sys.argv[1]))"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, dsn], stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+
+
+async def test_a_newer_database_is_refused_and_left_alone(empty_place: Callable[[], Place]) -> None:
+    db = await connect(empty_place().dsn)
+    try:
+        await migrate.ensure_schema(db)
+        await db.execute("UPDATE alembic_version SET version_num = '9999'")
+        with pytest.raises(NewerSchema, match=r"9999.*newer gproxy"):
+            await migrate.ensure_schema(db)
+        await migrate.upgrade(db.dsn)
+        assert await current_version(db) == "9999"
+    finally:
+        await db.close()
+
+
+async def test_an_upgrade_that_died_half_way_is_finished_by_the_next(
+    empty_place: Callable[[], Place], engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite and PostgreSQL have rolled back; MySQL has kept the tables made so far, and they are not in the way."""
+    dsn = parse_dsn(empty_place().dsn)
+    db = await connect(dsn)
+    original = migrate._run
+
+    def die(connection: Any) -> None:
+        from alembic import op
+
+        made = 0
+        create = op.create_table
+
+        def counted(*args: Any, **options: Any) -> Any:
+            nonlocal made
+            made += 1
+            if made == 9:
+                raise RuntimeError("killed")
+            return create(*args, **options)
+
+        monkeypatch.setattr(op, "create_table", counted)
+        try:
+            original(connection)
+        finally:
+            monkeypatch.setattr(op, "create_table", create)
+
+    try:
+        monkeypatch.setattr(migrate, "_run", die)
+        with pytest.raises(StorageError, match="killed"):
+            await migrate.upgrade(dsn)
+        monkeypatch.setattr(migrate, "_run", original)
+        assert await schema_state(db) is SchemaState.EMPTY
+        assert await migrate.ensure_schema(db)
+        assert await db.fetch("SELECT COUNT(*) FROM usages") == [(0,)]
+    finally:
+        await db.close()
+
+
+async def test_the_database_is_what_the_model_says(empty_place: Callable[[], Place]) -> None:
+    dsn = empty_place().dsn
+    await migrate.upgrade(dsn)
+    assert await migrate.differences(dsn) == []
+    db = await connect(dsn)
+    await db.execute("DROP TABLE shutdowns")
+    await db.close()
+    assert any("shutdowns" in each for each in await migrate.differences(dsn))
+
+
+def test_the_constants_know_every_migration() -> None:
+    from pathlib import Path
+
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    scripts = list(ScriptDirectory.from_config(config).walk_revisions())
+    assert tuple(script.revision for script in reversed(scripts)) == KNOWN
+
+
+def test_the_columns_used_are_the_columns_there_are() -> None:
+    from gproxy.storage import health, providers, usage, users
+    from gproxy.storage.tables import metadata
+
+    used = {
+        shelf.table: shelf.columns
+        for shelf in (
+            providers.PROVIDERS,
+            providers.CREDENTIALS,
+            providers.MODELS,
+            providers.ALIASES,
+            providers.ROUTES,
+            users.USERS,
+            users.KEYS,
+            users.PERMISSIONS,
+            users.FILE_PERMISSIONS,
+            users.RATE_LIMITS,
+        )
+    }
+    used |= {"usages": usage.COLUMNS, "credential_statuses": health._COLUMNS, "user_quotas": users.QUOTA_COLUMNS}
+    for table, columns in used.items():
+        assert columns == tuple(column.name for column in metadata.tables[table].columns), table
+
+
+def test_the_widths_checked_are_the_widths_there_are() -> None:
+    from sqlalchemy import BigInteger, Integer, SmallInteger, String, Text
+
+    from gproxy.storage import usage
+    from gproxy.storage.tables import usages
+
+    for column in usages.columns:
+        kind = column.type
+        assert (column.name in usage._NULLABLE) is bool(column.nullable), column.name
+        if isinstance(kind, String) and not isinstance(kind, Text):
+            assert usage._WIDTHS.get(column.name, usage._NAME_WIDTH) == kind.length, column.name
+        elif isinstance(kind, Integer) and not isinstance(kind, BigInteger | SmallInteger):
+            assert column.name in usage._SMALL
+
+
+def test_every_sealed_column_is_resealed() -> None:
+    """The key change must know each column that holds a sealed value (they are marked in the model)."""
+    from pathlib import Path
+
+    from gproxy.storage import tables, vault
+
+    marked = {
+        line.split('"')[1] for line in Path(tables.__file__).read_text("utf-8").splitlines() if "# sealed" in line
+    }
+    assert marked == {column for table, _, column, _ in vault._SEALED if table != "settings"}
