@@ -1,12 +1,27 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gproxy.errors import Failure, Kind, Refused
 from gproxy.server.exchange import ClientGone, Request, Responder
 from tests.server.rig import echo, get, post, post_chunked, serving
+
+_BODIES = {"get": "", "post": "x" * 700, "empty": "", "chunked": "abcdefghij"}
+_KINDS = list(_BODIES)
+
+
+def _request(kind: str, n: int) -> bytes:
+    if kind == "get":
+        return get(f"/{n}")
+    if kind == "chunked":
+        return post_chunked(b"3;a=b\r\nabc\r\n7\r\ndefghij\r\n0\r\nX: y\r\n\r\n", f"/{n}")
+    return post(_BODIES[kind].encode(), f"/{n}")
+
 
 # Keep-alive and pipelining
 
@@ -33,6 +48,25 @@ async def test_a_hundred_pipelined_requests_in_one_segment_are_answered_in_order
         await client.send(b"".join(post(b"b", f"/{n}") if n % 2 else get(f"/{n}") for n in range(100)))
         for n in range(100):
             assert (await client.answer()).body == (f"POST /{n}  b" if n % 2 else f"GET /{n}  ").encode()
+
+
+@given(st.lists(st.sampled_from(_KINDS), min_size=1, max_size=6), st.lists(st.integers(0, 10_000), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_how_the_bytes_are_cut_decides_nothing(kinds: list[str], cuts: list[int]) -> None:
+    """The same requests, whatever the segments: the stream is cut at random and must be answered as if whole."""
+    raw = b"".join(_request(kind, n) for n, kind in enumerate(kinds))
+    places = sorted({0, len(raw), *(cut % (len(raw) + 1) for cut in cuts)})
+
+    async def play() -> list[bytes]:
+        async with serving(echo) as rig:
+            client = await rig.connect()
+            for start, stop in itertools.pairwise(places):
+                client.writer.write(raw[start:stop])
+                await asyncio.sleep(0)
+            return [(await client.answer()).body for _ in kinds]
+
+    expected = [f"{'GET' if kind == 'get' else 'POST'} /{n}  {_BODIES[kind]}".encode() for n, kind in enumerate(kinds)]
+    assert asyncio.run(play()) == expected
 
 
 async def test_only_one_request_of_a_connection_is_served_at_a_time() -> None:

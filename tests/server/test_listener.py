@@ -136,6 +136,37 @@ async def test_idle_connections_end_by_fin_after_the_linger() -> None:
         await rig.until(lambda: rig.listener.connections == 0)
 
 
+async def test_half_a_head_gets_the_linger_too_and_is_told() -> None:
+    async with serving(echo) as rig:
+        late, never = await rig.connect(), await rig.connect()
+        await late.send(get("/late")[:-2])
+        await never.send(get("/never")[:-2])
+        await rig.until(lambda: sum(conn._state == 1 for conn in rig.hub.connections) == 2)
+        rig.listener.announce_close()
+        await rig.listener.stop_accepting()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(rig.listener.close_idle(0.2))
+            await asyncio.sleep(0.02)
+            answer = await late.ask(b"\r\n")
+            assert (answer.body, answer.header("connection")) == (b"GET /late  ", "close")
+        assert (await never.answer()).status == 408
+        assert await never.rest() == b""
+
+
+async def test_the_listening_sockets_can_be_handed_on() -> None:
+    async with serving(echo) as rig:
+        (sock,) = rig.listener.sockets
+        successor = Listener(echo, ListenerConfig(), render_error=render, on_unhandled=print)
+        await successor.start([sock.dup()])
+        await rig.listener.stop_accepting()
+        assert rig.listener.sockets == []
+        client = await rig.connect()
+        assert (await client.ask(get("/new"))).body == b"GET /new  "
+        await client.close()
+        successor.abort_all()
+        await rig.until(lambda: successor.connections == 0)
+
+
 async def test_closing_idle_ones_returns_at_once_when_there_are_none() -> None:
     async with serving(echo) as rig:
         await asyncio.wait_for(rig.listener.close_idle(60.0), 5)

@@ -98,6 +98,46 @@ async def test_leaving_is_noticed_behind_unread_pipelined_bytes(how: str) -> Non
         assert handler.calls == 1
 
 
+async def test_leaving_is_noticed_during_a_later_request_of_a_pipeline() -> None:
+    gone = asyncio.Event()
+
+    async def handler(request: Request, responder: Responder) -> None:
+        if request.path == "/wait":
+            responder.on_gone(gone.set)
+            await gone.wait()
+        else:
+            responder.send(200, [], b"")
+
+    async with serving(handler, read_ahead=1000) as rig:
+        client = await rig.connect()
+        await client.send(get() * 3 + get("/wait") + get("/", "X: " + "y" * 4000))
+        for _ in range(3):
+            await client.answer()
+        await rig.until(lambda: [request.path for request, _ in rig.listener.requests()] == ["/wait"])
+        await client.close()
+        await asyncio.wait_for(gone.wait(), LIMIT)
+
+
+async def test_a_callback_that_fails_does_not_hide_the_departure_from_others() -> None:
+    gone = asyncio.Event()
+
+    def fail() -> None:
+        raise KeyError
+
+    async def handler(request: Request, responder: Responder) -> None:
+        responder.on_gone(fail)
+        responder.on_gone(gone.set)
+        await gone.wait()
+
+    async with serving(handler) as rig:
+        client = await rig.connect()
+        await client.send(get())
+        await rig.until(lambda: rig.listener.in_flight == 1)
+        client.reset()
+        await asyncio.wait_for(gone.wait(), LIMIT)
+        assert isinstance(rig.unhandled.pop(), KeyError)
+
+
 async def test_leaving_is_noticed_while_the_body_is_paused() -> None:
     gone = asyncio.Event()
 

@@ -62,6 +62,7 @@ def _bind_one(family: int, address: tuple[object, ...], backlog: int, *, reuse_p
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _keep_alive(sock)
         sock.setblocking(False)
         sock.bind(address)
         sock.listen(backlog)
@@ -69,6 +70,15 @@ def _bind_one(family: int, address: tuple[object, ...], backlog: int, *, reuse_p
         sock.close()
         raise
     return sock
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Let the kernel find peers that vanished without a word, within two minutes. Accepted sockets inherit it."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        option = getattr(socket, name, None)  # not everywhere
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _bind_unix(path: str, backlog: int) -> socket.socket:

@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
             # A dual-stack socket shows IPv4 clients in mapped form (RFC 4291 section 2.5.5.2).
             self.peer = peer[0].removeprefix("::ffff:") if "." in peer[0] else peer[0]
         transport.set_write_buffer_limits(hub.config.write_high_water, hub.config.write_low_water)
-        hub.connections.add(self)
+        hub.joined(self)
         if len(hub.connections) > hub.config.max_connections:
             self._refuse(503, Failure(Kind.OVERLOADED, "too many connections are open", retry_after=1.0), None)
         else:
@@ -292,7 +292,10 @@ class Connection(asyncio.Protocol):
             self._parse(data, at)
         if self._paused and len(self._held) - self._held_at <= self.hub.config.read_ahead:
             self._resume()
-        if self.eof and self._responder is None and self._state != _DEAF:
+        if self._responder is not None:
+            if self._paused or self.eof:
+                self.hub.watch.add(self)
+        elif self.eof and self._state != _DEAF:
             self._close()
 
     def _pause(self) -> None:
@@ -420,6 +423,9 @@ class Connection(asyncio.Protocol):
         self.write(b"".join((head, self.hub.date_line, length, body)))
         self._close(unread=True)
 
+    def _refuse_late(self) -> None:
+        self._refuse(408, Failure(Kind.REQUEST_TIMEOUT, "the request head did not arrive in time"), None)
+
     def _close(self, *, unread: bool = False) -> None:
         """End in order: send FIN, read on and discard until the client's FIN or the linger time."""
         unread = unread or self._state == _BODY or bool(self._held)
@@ -440,9 +446,11 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
 
     def retire(self) -> None:
-        """Close if no request is in progress or arriving."""
+        """Close if no request is in progress; one whose head has not arrived by now is told so."""
         if self._state == _IDLE:
             self._close()
+        elif self._state == _HEAD:
+            self._refuse_late()
 
     def drop(self) -> None:
         """Close at once: by a reset while an answer is owed, else by FIN."""
@@ -454,8 +462,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """No request is in progress or arriving."""
-        return self._state == _IDLE
+        """No request is in progress, though the head of one may be arriving."""
+        return self._state in (_IDLE, _HEAD)
 
     def expire(self) -> None:
         """The deadline passed (called by the sweep)."""
@@ -467,7 +475,7 @@ class Connection(asyncio.Protocol):
         elif self._state == _IDLE:
             self._close()
         elif self._state == _HEAD:
-            self._refuse(408, Failure(Kind.REQUEST_TIMEOUT, "the request head did not arrive in time"), None)
+            self._refuse_late()
         else:
             self._transport.close()
 

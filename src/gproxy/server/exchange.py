@@ -388,7 +388,10 @@ class Responder:
         """Tell those who asked, once."""
         calls, self._gone_calls = self._gone_calls, None
         for call in calls or ():
-            call()
+            try:
+                call()
+            except Exception as error:
+                self._conn.hub.on_unhandled(error)
 
     def probe(self) -> bytes:
         """Bytes that mean nothing to a client that still reads and draw a reset from one that left (see watch.py)."""

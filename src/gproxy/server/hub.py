@@ -94,6 +94,11 @@ class Hub:
             self._timer.cancel()
             self._timer = None
 
+    def joined(self, conn: Connection) -> None:
+        """A connection is open."""
+        self.connections.add(conn)
+        self.start()
+
     def left(self, conn: Connection) -> None:
         """A connection is closed."""
         self.connections.discard(conn)
@@ -113,6 +118,7 @@ class Hub:
             self.stuffed[conn] = (conn.unsent(), self.now)
 
     def _sweep(self) -> None:
+        self._timer = self.loop.call_later(TICK, self._sweep)  # first: no fault below may end all deadlines
         self.now = now = self.loop.time()
         self.date_line = date_line(self._clock.now_us())
         for conn in [conn for conn in self.connections if conn.deadline <= now]:
@@ -121,7 +127,6 @@ class Hub:
             conn.body_tick(TICK)
         if self.stuffed:
             self._check_progress(now)
-        self._timer = self.loop.call_later(TICK, self._sweep)
 
     def _check_progress(self, now: float) -> None:
         for conn, (fewest, since) in tuple(self.stuffed.items()):

@@ -92,6 +92,11 @@ class Listener:
             self._servers.append(server)
 
     @property
+    def sockets(self) -> list[socket.socket]:
+        """The listening sockets, to be handed to a successor; empty after `stop_accepting`."""
+        return list(self._sockets)
+
+    @property
     def in_flight(self) -> int:
         """Requests whose handler has not returned."""
         return len(self._hub.exchanges) if self._hub else 0
@@ -142,7 +147,8 @@ class Listener:
         """Close the connections without a request, silent new ones included.
 
         They get up to `linger` seconds in which a request that is already on its way is still served; whoever falls idle
-        later gets as long. They end by FIN, never by a reset with unread data. Returns early when none is left.
+        later gets as long. They end by FIN, never by a reset with unread data (after a 408 where half a head had
+        arrived). Returns early when none is left.
         """
         hub = self._hub
         if hub is None:

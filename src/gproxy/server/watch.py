@@ -48,7 +48,7 @@ class Watch:
             self._timer = None
 
     def _look(self) -> None:
-        self._timer = None
+        self._timer = self._loop.call_later(WATCH_TICK, self._look)
         for conn, looks in tuple(self._seen.items()):
             poller = select.poll()
             poller.register(conn.fileno(), _HALF_CLOSED)
@@ -59,5 +59,3 @@ class Watch:
                 self._seen[conn] = looks + 1
                 if looks == 1:
                     conn.probe()
-        if self._seen and self._timer is None:
-            self._timer = self._loop.call_later(WATCH_TICK, self._look)
