@@ -139,6 +139,12 @@ def test_the_version_goes_to_every_anthropic_surface_but_the_clouds() -> None:
     assert b"anthropic-version" not in dict(send(provider("deepseek")).headers)
 
 
+def test_an_operators_header_goes_before_the_endpoints_own() -> None:
+    where = provider("deepseek", headers={"anthropic-version": "2030-01-01"})
+    found = [value for name, value in send(where, "anthropic_messages").headers if name == b"anthropic-version"]
+    assert found == [b"2030-01-01"]
+
+
 def test_betas_of_the_provider_join_the_callers() -> None:
     where = provider("anthropic", extra_beta_headers=["b", "c"])
     callers = [(b"anthropic-beta", b"a,b"), (b"anthropic-beta", b"d")]

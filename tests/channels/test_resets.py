@@ -40,6 +40,7 @@ NOW_US = 1_446_534_000_000_000  # Tue, 03 Nov 2015 07:00:00 GMT
         (b"9" * 40, None),
         (b"\xd9\xa1", None),
         (b"Mon, 02 Nov 2015 07:00:00 GMT", None),
+        (b"Tue, 03 Nov 2015 07:00:00 GMT", None),
         (b"Tue, 99 Nov 2015 07:00:30 GMT", None),
         (b"Tue, 03 Nov 99999 07:00:30 GMT", None),
         (b"GMT", None),

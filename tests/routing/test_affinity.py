@@ -96,6 +96,8 @@ def test_links_end_with_the_vendors_cache() -> None:
     affinity.learn(found, A, cached_tokens=0, input_tokens=1, now=0.0)
     assert affinity.favourites(found, LIFETIME - 1) == [A]
     assert affinity.favourites(found, LIFETIME) == []
+    affinity.learn(found, A, cached_tokens=0, input_tokens=1, now=LIFETIME)
+    assert affinity.stats.known == 0
     affinity.learn(found, A, cached_tokens=0, input_tokens=1, now=1000.0, lifetime=3600.0)
     assert affinity.favourites(found, 4000.0) == [A]
 

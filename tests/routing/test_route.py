@@ -96,6 +96,19 @@ def test_the_reasons_of_skipped_members_are_kept() -> None:
     ]
 
 
+@pytest.mark.parametrize(("name", "scope"), [("main/new", None), ("fast", None), ("gpt-x", None), ("new", "main")])
+def test_a_resolution_is_named_as_the_client_wrote_it(name: str, scope: str | None) -> None:
+    found = resolve(WORLD, name, scope)
+    assert isinstance(found, Resolution)
+    assert found.name == name
+
+
+def test_a_refusal_names_what_the_client_wrote() -> None:
+    found = resolve(WORLD, "main/gpt-old")
+    assert isinstance(found, Unresolved)
+    assert "'main/gpt-old'" in found.failure.text
+
+
 def test_an_alias_is_remembered_for_its_price() -> None:
     found = resolve(WORLD, "fast")
     assert isinstance(found, Resolution)

@@ -84,6 +84,8 @@ def test_load_never_goes_below_zero() -> None:
     load.enter("x")
     load.leave("x")
     assert load.in_flight("x") == 1
+    load.leave("x")
+    assert load._in_flight == {}
 
 
 def test_a_swap_forgets_rotations_that_are_no_more() -> None:

@@ -105,7 +105,7 @@ def _draw(members: list[T], dice: float) -> list[T]:
         if total <= 0:
             return ordered + left
         point, chosen = dice * total, 0
-        while chosen < len(left) - 1 and (left[chosen].weight <= 0 or point >= left[chosen].weight):
+        while chosen < len(left) - 1 and point >= left[chosen].weight:
             point -= max(left[chosen].weight, 0)
             chosen += 1
         weight = max(left[chosen].weight, 1)
