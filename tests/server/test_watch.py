@@ -183,16 +183,18 @@ async def test_a_half_closed_client_gets_the_whole_of_a_chunked_stream() -> None
         assert handler.calls == 0
 
 
-async def test_a_half_closed_http10_client_is_not_probed() -> None:
+async def test_an_http10_client_that_sent_fin_has_left_unless_its_answer_comes_soon() -> None:
     async with _waiting() as (rig, handler):
         client = await rig.connect()
         await client.send(b"GET / HTTP/1.0\r\n\r\n")
         client.writer.write_eof()
-        await rig.until(lambda: rig.listener.in_flight == 1)
-        for _ in range(10):
-            await asyncio.sleep(TICK)
+        await asyncio.wait_for(handler.gone.wait(), LIMIT)
+        assert await client.is_reset()
         handler.release.set()
-        assert (await client.answer()).body == b"late"
+        quick = await rig.connect()
+        await quick.send(b"GET / HTTP/1.0\r\n\r\n")
+        quick.writer.write_eof()
+        assert (await quick.answer()).body == b"late"
 
 
 async def test_on_gone_is_called_at_once_when_it_is_already_so() -> None:

@@ -493,8 +493,12 @@ class Connection(asyncio.Protocol):
             request.fail(Failure(Kind.REQUEST_TIMEOUT, "the request body did not arrive in time"))
 
     def probe(self) -> None:
-        """Send bytes without meaning to learn whether the client is still there (called by the watch)."""
-        if self._responder is not None and not self.unsent():
+        """Find out whether a client that sent FIN is still there (called by the watch)."""
+        if self._responder is None or self._request is None:
+            return
+        if not self._request.http11:
+            self.reset()
+        elif not self.unsent():  # else what is on its way is probe enough
             data = self._responder.probe()
             if data:
                 self.write(data)

@@ -394,9 +394,9 @@ class Responder:
                 self._conn.hub.on_unhandled(error)
 
     def probe(self) -> bytes:
-        """Bytes that mean nothing to a client that still reads and draw a reset from one that left (see watch.py)."""
+        """Bytes without meaning to an HTTP/1.1 client that still reads; one that left answers with a reset (watch.py)."""
         if not self.started:
-            return CONTINUE if self._request.http11 else b""
+            return CONTINUE
         # A leading zero of the next chunk size: `chunk-size = 1*HEXDIG` (RFC 9112 section 7.1).
         return b"0" if self._chunked and self._pending is None and not self.ended else b""
 

@@ -5,7 +5,9 @@ bytes. Or the client sent FIN: that is either `close()` or `shutdown(SHUT_WR)` b
 tells them apart only when something is sent: one that left answers with a reset. So the few connections concerned are
 polled, and one that sent FIN is sent bytes that mean nothing: `100 Continue`, which any HTTP/1.1 client discards (RFC
 9110 section 15.2.1), or in a chunked answer a leading zero of the next chunk size. Not at once: most answers come within
-the two ticks and need no probe. Cannot be probed: HTTP/1.0 and answers of declared length; their next write tells.
+the two ticks and need no probe. HTTP/1.0 has neither: there FIN counts as leaving after the two ticks, for its usual
+speaker is a proxy whose own client left (nginx), which closes and does not half-close. An answer of declared length that
+has begun cannot be probed either; its next write tells.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
     from gproxy.server.connection import Connection
 
-WATCH_TICK: Final = 0.06
-"""Seconds between two looks: FIN + at most 2 ticks = probe, + 1 tick = noticed, which leaves 70 ms for the network."""
+WATCH_TICK: Final = 0.05
+"""Seconds between two looks: FIN + at most 2 ticks = probe, + 1 tick = noticed, which leaves 100 ms for the network."""
 
 _LEFT: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _HALF_CLOSED: Final = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere only what reading itself shows
