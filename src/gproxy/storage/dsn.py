@@ -50,15 +50,6 @@ class Dsn:
             return f"sqlite at {self.path.absolute()}"
         return f"{self.engine} at {self.host}:{self.port}/{self.database}"
 
-    def alembic_url(self) -> str:
-        """The same address in the form the migration tool understands (holds the password)."""
-        if self.engine == "sqlite":
-            return f"sqlite:///{quote(str(self.path.absolute()))}"
-        driver = "postgresql+asyncpg" if self.engine == "postgres" else "mysql+asyncmy"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        login = quote(self.user, safe="") + (f":{quote(self.password, safe='')}" if self.password else "")
-        return f"{driver}://{login}@{host}:{self.port}/{quote(self.database, safe='')}"
-
 
 def parse_dsn(text: str) -> Dsn:
     """Read an address. Raises `BadDsn`."""

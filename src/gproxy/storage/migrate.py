@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gproxy.storage.dsn import Dsn, parse_dsn
+from gproxy.storage.dsn import Dsn, parse_dsn, sqlite_uri
 from gproxy.storage.engine import Database
 from gproxy.storage.errors import DatabaseUnavailable, StorageError
 from gproxy.storage.schema_version import SchemaState, schema_state
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 LOCK_WAIT: Final = 120.0
 """Seconds an instance waits for another one that migrates."""
+_LOCK_TIMEOUT: Final = 60
+"""Seconds a migration waits for a table that is in use, before it gives up rather than stop everybody else."""
 _POLL: Final = 0.1
 _ADVISORY_KEY: Final = 0x67_70_72_6F_78_79  # "gproxy"
 
@@ -62,8 +65,19 @@ def upgrade_blocking(dsn: Dsn) -> None:
             asyncio.run(_upgrade_server(dsn))
     except DBAPIError as error:
         raise DatabaseUnavailable(f"the schema upgrade failed: {error.orig}") from error
-    except OSError as error:
-        raise DatabaseUnavailable(f"the schema upgrade failed: {error}") from error
+    except Exception as error:
+        raise _mapped(dsn, error) from error
+
+
+def _mapped(dsn: Dsn, error: Exception) -> StorageError:
+    """What a connection of ours raised before SQLAlchemy could wrap it."""
+    if dsn.engine == "postgres":
+        from gproxy.storage.drivers.postgres import mapped
+    elif dsn.engine == "mysql":
+        from gproxy.storage.drivers.mysql import mapped
+    else:
+        from gproxy.storage.drivers.sqlite import mapped
+    return mapped(error)
 
 
 async def differences(dsn: Dsn | str) -> list[str]:
@@ -97,8 +111,11 @@ def _compared(connection: Connection) -> list[str]:
 def sqlite_engine(dsn: Dsn) -> Engine:
     """A synchronous engine whose transactions really begin when they should, also before DDL."""
     from sqlalchemy import create_engine, event
+    from sqlalchemy.pool import NullPool
 
-    engine = create_engine(dsn.alembic_url(), connect_args={"timeout": LOCK_WAIT})
+    engine = create_engine(
+        "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(sqlite_uri(dsn), uri=True, timeout=LOCK_WAIT)
+    )
 
     @event.listens_for(engine, "connect")
     def _connected(raw: Any, _record: Any) -> None:
@@ -112,14 +129,31 @@ def sqlite_engine(dsn: Dsn) -> Engine:
 
 
 def server_engine(dsn: Dsn) -> AsyncEngine:
-    """An engine for PostgreSQL or MySQL without a pool."""
+    """An engine for PostgreSQL or MySQL without a pool, on the same connections that the gateway itself makes."""
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    return create_async_engine(dsn.alembic_url(), poolclass=NullPool)
+    if dsn.engine == "postgres":
+        from gproxy.storage.drivers import postgres
+
+        return create_async_engine(
+            "postgresql+asyncpg://",
+            poolclass=NullPool,
+            async_creator=lambda: postgres.connection_to(dsn, settings={"lock_timeout": f"{_LOCK_TIMEOUT}s"}),
+        )
+    from gproxy.storage.drivers import mysql
+
+    # The server's default for waiting on a table somebody uses is a whole day.
+    limit = f"SET SESSION lock_wait_timeout = {_LOCK_TIMEOUT}"
+    return create_async_engine(
+        "mysql+asyncmy://", poolclass=NullPool, async_creator=lambda: mysql.connection_to(dsn, init_command=limit)
+    )
 
 
 def _upgrade_sqlite(dsn: Dsn) -> None:
+    from gproxy.storage.drivers.sqlite import create_private
+
+    create_private(dsn)
     engine = sqlite_engine(dsn)
     try:
         # BEGIN EXCLUSIVE is the lock: a second instance waits here and then finds the work done.

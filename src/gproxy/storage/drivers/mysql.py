@@ -67,6 +67,21 @@ def mapped(error: BaseException) -> StorageError:
     return StorageError(f"{type(error).__name__}: {error}")
 
 
+async def connection_to(dsn: Dsn, **options: Any) -> Any:
+    """The driver's own connection, for the link and for the migration tool. Raises the driver's errors."""
+    return await asyncmy.connect(
+        host=dsn.host,
+        port=dsn.port,
+        user=dsn.user,
+        password=dsn.password,
+        database=dsn.database,
+        charset="utf8mb4",
+        client_flag=_FOUND_ROWS,
+        ssl=_tls(dsn),
+        **options,
+    )
+
+
 class MysqlLink:
     """One connection."""
 
@@ -86,19 +101,7 @@ class MysqlLink:
         """Connect and set the session up. Times in seconds. Raises `DatabaseUnavailable`."""
         try:
             async with asyncio.timeout(connect_timeout):
-                connection = await asyncmy.connect(
-                    host=dsn.host,
-                    port=dsn.port,
-                    user=dsn.user,
-                    password=dsn.password,
-                    database=dsn.database,
-                    charset="utf8mb4",
-                    autocommit=True,
-                    client_flag=_FOUND_ROWS,
-                    connect_timeout=max(1, int(connect_timeout)),
-                    stmt_cache_size=100,
-                    ssl=_tls(dsn),
-                )
+                connection = await connection_to(dsn, autocommit=True, stmt_cache_size=100)
         except Exception as error:
             raise mapped(error) from error
         link = cls(connection)

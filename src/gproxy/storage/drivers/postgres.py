@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -58,6 +58,30 @@ def mapped(error: BaseException) -> StorageError:
     return StorageError(f"{type(error).__name__}: {error}")
 
 
+async def connection_to(dsn: Dsn, *, connect_timeout: float = 10.0, settings: Mapping[str, str] | None = None) -> Any:
+    """The driver's own connection, for the link and for the migration tool. Raises the driver's errors.
+
+    Of the address's options `sslmode` and `statement_cache_size` (0 behind pgbouncer) are the driver's; all others
+    are server settings.
+    """
+    options = dict(dsn.options)
+    cache = options.pop("statement_cache_size", "100")
+    if not cache.isdigit():
+        raise BadDsn("statement_cache_size must be a number")
+    ssl = options.pop("sslmode", options.pop("ssl", None))
+    return await asyncpg.connect(
+        host=dsn.host,
+        port=dsn.port,
+        user=dsn.user or None,
+        password=dsn.password or None,
+        database=dsn.database,
+        ssl=ssl,
+        timeout=connect_timeout,
+        statement_cache_size=int(cache),
+        server_settings={"application_name": "gproxy", "timezone": "UTC", **(settings or {}), **options},
+    )
+
+
 class PostgresLink:
     """One connection."""
 
@@ -75,31 +99,13 @@ class PostgresLink:
         cls, dsn: Dsn, *, connect_timeout: float, lock_timeout: float, longest_statement: float
     ) -> PostgresLink:
         """Connect. Times in seconds. Raises `DatabaseUnavailable`."""
-        options = dict(dsn.options)
-        cache = options.pop("statement_cache_size", "100")
-        if not cache.isdigit():
-            raise BadDsn("statement_cache_size must be a number")
-        ssl = options.pop("sslmode", options.pop("ssl", None))
         settings = {
-            "application_name": "gproxy",
             "statement_timeout": str(int(longest_statement * 1000)),
             "lock_timeout": str(int(lock_timeout * 1000)),
             "idle_in_transaction_session_timeout": str(int(longest_statement * 1000)),
-            "timezone": "UTC",
-            **options,
         }
         try:
-            connection = await asyncpg.connect(
-                host=dsn.host,
-                port=dsn.port,
-                user=dsn.user or None,
-                password=dsn.password or None,
-                database=dsn.database,
-                ssl=ssl,
-                timeout=connect_timeout,
-                statement_cache_size=int(cache),
-                server_settings=settings,
-            )
+            connection = await connection_to(dsn, connect_timeout=connect_timeout, settings=settings)
         except Exception as error:
             raise mapped(error) from error
         return cls(connection)

@@ -84,6 +84,21 @@ def mapped(error: BaseException) -> StorageError:
     return StorageError(f"{type(error).__name__}: {text}")
 
 
+def create_private(dsn: Dsn) -> None:
+    """Make the file when it may be made and is not there, readable by its owner only.
+
+    The -wal and -shm files copy its mode. Raises `DatabaseUnavailable`.
+    """
+    if dsn.option("mode", "rwc") != "rwc":
+        return
+    try:
+        os.close(os.open(dsn.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"cannot open {dsn.path.absolute()}: {(error.strerror or 'error').lower()}"
+        ) from error
+
+
 class SqliteLink:
     """One connection on one daemon thread."""
 
@@ -114,18 +129,7 @@ class SqliteLink:
         return link
 
     def _connect(self) -> None:
-        if self._dsn.option("mode", "rwc") == "rwc":
-            # Created here so that nobody else may read it; the -wal and -shm files copy its mode. Only ever created:
-            # closing any descriptor of a file drops all POSIX locks this process holds on it (fcntl(2)), and with
-            # them those of SQLite's open connections ("How To Corrupt An SQLite Database File", section 2.2).
-            try:
-                os.close(os.open(self._dsn.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            except FileExistsError:
-                pass
-            except OSError as error:
-                raise DatabaseUnavailable(
-                    f"cannot open {self._dsn.path.absolute()}: {(error.strerror or 'error').lower()}"
-                ) from error
+        create_private(self._dsn)
         db = sqlite3.connect(sqlite_uri(self._dsn), uri=True, isolation_level=None, check_same_thread=False)
         self._db = db
         db.execute(f"PRAGMA busy_timeout = {int(self._options.busy_timeout * 1000)}")
