@@ -12,16 +12,38 @@ The same parts stand in requests, in finished answers and, growing, in streams. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from gproxy.canonical.operation import Dialect
 
 Extras: TypeAlias = Mapping[Dialect, Mapping[str, Any]]
-NO_EXTRAS: Final[Extras] = MappingProxyType({})
+
+
+class _Nothing(Mapping[Dialect, Mapping[str, Any]]):
+    """An empty mapping that may be a default value: it cannot change and can be hashed."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Dialect) -> Mapping[str, Any]:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[Dialect]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "NO_EXTRAS"
+
+
+NO_EXTRAS: Final[Extras] = _Nothing()
 
 
 @dataclass(frozen=True, slots=True)

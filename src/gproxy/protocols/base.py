@@ -98,15 +98,15 @@ class Dialogue(Protocol):
         """Read a client's request."""
         ...
 
-    def encode_request(self, request: Request, losses: Losses) -> bytes:
-        """Write a request for an upstream of this dialect; `request.model` is the upstream's name of the model."""
+    def encode_request(self, request_: Request, losses: Losses) -> bytes:
+        """Write a request for an upstream of this dialect; `request_.model` is the upstream's name of the model."""
         ...
 
     def decode_response(self, body: bytes) -> Response:
         """Read an upstream's whole answer."""
         ...
 
-    def encode_response(self, response: Response, facts: ReplyFacts, losses: Losses) -> bytes:
+    def encode_response(self, response_: Response, facts: ReplyFacts, losses: Losses) -> bytes:
         """Write a whole answer for a client of this dialect."""
         ...
 

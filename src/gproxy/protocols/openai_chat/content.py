@@ -51,6 +51,7 @@ _TYPES_BY_SUFFIX: Final = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
 }
+_IN_CONTENT: Final = Signature(OWN, "thinking")
 _REASONING_FIELDS: Final = ("reasoning_content", "reasoning")
 
 
@@ -133,7 +134,7 @@ def _mistral_thinking(item: dict[str, Any]) -> Thinking:
         pieces = "".join(
             piece["text"] for piece in pieces if isinstance(piece, dict) and isinstance(piece.get("text"), str)
         )
-    return Thinking(pieces if isinstance(pieces, str) else "", Signature(OWN, "thinking"))
+    return Thinking(pieces if isinstance(pieces, str) else "", _IN_CONTENT)
 
 
 def _marker(item: dict[str, Any]) -> tuple[CacheMark | None, Extras]:
@@ -154,10 +155,7 @@ def thinking_of(message: Mapping[str, Any]) -> list[Part]:
     field = next((key for key in _REASONING_FIELDS if isinstance(message.get(key), str) and message[key]), None)
     said = message[field] if field else ""
     details = message.get("reasoning_details")
-    parts: list[Part] = []
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict):
-            parts.append(_detail(detail))
+    parts = [_detail(detail) for detail in (details if isinstance(details, list) else ()) if isinstance(detail, dict)]
     if not said:
         return parts
     shown = [part for part in parts if isinstance(part, Thinking)]
@@ -381,7 +379,7 @@ def written_thinking(parts: tuple[Part, ...], *, foreign: bool) -> dict[str, Any
             case Thinking():
                 signature = part.signature
                 own = signature is not None and signature.origin is OWN
-                if not own and not foreign:
+                if not foreign and (not own or signature == _IN_CONTENT):
                     continue
                 if own and signature is not None and signature.value.startswith("{"):
                     details.append(_detail_back(signature, part.text, summary=part.summary))
@@ -407,8 +405,23 @@ def written_thinking(parts: tuple[Part, ...], *, foreign: bool) -> dict[str, Any
     return out
 
 
+def mistral_thinking(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
+    """Reasoning that stood inside the content goes back inside it."""
+    return [
+        {"type": "thinking", "thinking": [{"type": "text", "text": part.text}]}
+        for part in parts
+        if isinstance(part, Thinking) and part.signature == _IN_CONTENT
+    ]
+
+
 def _detail_back(signature: Signature, said: str, *, summary: bool) -> dict[str, Any]:
-    detail: dict[str, Any] = loads(signature.value.encode())
+    # The signature may have travelled through a client's hands.
+    try:
+        detail = loads(signature.value.encode())
+    except JsonProblem:
+        detail = None
+    if not isinstance(detail, dict):
+        return {"type": "reasoning.text", "text": said}
     if said or detail.get("type") in ("reasoning.text", "reasoning.summary"):
         detail["summary" if summary else "text"] = said
     return detail
@@ -418,10 +431,7 @@ def written_citations(citations: tuple[Citation, ...], offset: int, losses: Loss
     """Citations as `annotations`; positions are moved by what precedes the text in the joined content."""
     out: list[dict[str, Any]] = []
     for citation in citations:
-        own = of_own(citation.extras, OWN)
-        if own:
-            out.append(dict(own))
-        elif citation.kind is CitationKind.URL and citation.url:
+        if citation.kind is CitationKind.URL and citation.url:
             cited: dict[str, Any] = {
                 "url": citation.url,
                 "title": citation.title or "",

@@ -61,3 +61,26 @@ def _both_sides(raw: dict[str, Any], audio: int | None, reasoning: int | None) -
         return prompt, answer + reasoning if reasoning and reasoning > answer else answer
     beside = max(total - prompt - answer, 0)
     return (prompt + beside, answer) if beside and beside == audio else (prompt, answer + beside)
+
+
+def written(usage: Usage) -> dict[str, Any] | None:
+    """The wire's usage object; None when nothing is known."""
+    if not usage.known:
+        return None
+    answer = usage.output or 0
+    prompt = usage.total - answer
+    details: dict[str, int] = {"cached_tokens": usage.cache_read or 0}
+    if usage.cache_write_5m is not None or usage.cache_write_1h is not None:
+        details["cache_write_tokens"] = (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
+    if usage.audio_input is not None:
+        details["audio_tokens"] = usage.audio_input
+    answer_details: dict[str, int] = {"reasoning_tokens": usage.reasoning or 0}
+    if usage.audio_output is not None:
+        answer_details["audio_tokens"] = usage.audio_output
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": answer,
+        "total_tokens": prompt + answer,
+        "prompt_tokens_details": details,
+        "completion_tokens_details": answer_details,
+    }
