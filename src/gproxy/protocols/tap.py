@@ -91,8 +91,8 @@ class SseTap:
         except FrameTooLong:
             # Nothing to learn from such a frame; its bytes go on as they are, and so does the stream.
             rest = self._blocks.take()
-            block = self._blocks.feed(chunk)
-            return rest + self._seen(block) if self._alters else chunk
+            seen = self._seen(self._blocks.feed(chunk))
+            return rest + seen if self._alters else chunk
         if not self._alters:
             if block:
                 self._look(block)
