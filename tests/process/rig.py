@@ -85,9 +85,14 @@ class Process:
     out: list[bytes] = field(default_factory=list)
     err: list[bytes] = field(default_factory=list)
 
-    def start(self) -> None:
+    def start(self, *, pass_fds: tuple[int, ...] = ()) -> None:
         self.popen = subprocess.Popen(
-            self.command, env=dict(self.env), cwd=self.cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            self.command,
+            env=dict(self.env),
+            cwd=self.cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
         )
         self._readers = [
             threading.Thread(target=self._collect, args=(pipe, lines), daemon=True)
@@ -104,10 +109,10 @@ class Process:
 
     def wait(self, timeout: float = 60.0) -> int:
         code = self.popen.wait(timeout)
-        for reader in self._readers:
-            reader.join(5)
-        for pipe in (self.popen.stdout, self.popen.stderr):
-            if pipe is not None:
+        for reader, pipe in zip(self._readers, (self.popen.stdout, self.popen.stderr), strict=True):
+            reader.join(2)
+            # A successor may hold the pipes too; then the reader goes on, and closing them under it would block.
+            if pipe is not None and not reader.is_alive():
                 pipe.close()
         return code
 
@@ -133,8 +138,8 @@ class Vendor(Process):
         super().__init__(command, {**os.environ, "PYTHONPATH": str(ROOT / "src")}, ROOT)
         self.port = 0
 
-    def start(self) -> None:
-        super().start()
+    def start(self, *, pass_fds: tuple[int, ...] = ()) -> None:
+        super().start(pass_fds=pass_fds)
         first = await_that(lambda: self.out[0] if self.out else None, self, "the vendor's first line")
         self.port = int(json.loads(first)["port"])
 
@@ -156,11 +161,11 @@ class Gateway(Process):
         self.port = 0
         self.ready_after = 0.0
 
-    def start(self, *, ready: bool = True) -> None:
+    def start(self, *, pass_fds: tuple[int, ...] = (), ready: bool = True) -> None:
         self.out.clear()
         self.err.clear()
         begin = time.monotonic()
-        super().start()
+        super().start(pass_fds=pass_fds)
         if ready:
             self.port = await_that(self._port, self, "the gateway's ready line")
             self.ready_after = time.monotonic() - begin
@@ -205,6 +210,16 @@ class Gateway(Process):
         database.row_factory = sqlite3.Row
         try:
             return [dict(row) for row in database.execute(sql)]
+        finally:
+            database.close()
+
+    def execute(self, *statements: str) -> None:
+        """Change the database behind the gateway's back."""
+        database = sqlite3.connect(self.data / "gproxy.db", timeout=30)
+        try:
+            with database:
+                for statement in statements:
+                    database.execute(statement)
         finally:
             database.close()
 

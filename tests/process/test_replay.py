@@ -54,23 +54,20 @@ def test_every_openai_chat_recording(gateway: rig.Gateway) -> None:
     assert not wrong, "\n".join(wrong)
     assert len(asked) > 300
 
-    rows = rig.await_that(
-        lambda: (
-            found
-            if len(found := {row["request_id"]: row for row in gateway.query("SELECT * FROM usages")}) >= len(asked)
-            else None
-        ),
-        gateway,
-        "all rows",
-    )
+    def landed() -> dict[str, dict[str, Any]] | None:
+        found = {row["request_id"]: row for row in gateway.query("SELECT * FROM usages")}
+        return found if asked.keys() <= found.keys() else None
+
+    rows = rig.await_that(landed, gateway, "all rows")
     for request_id, (name, usage) in asked.items():
         row = rows[request_id]
         if usage is None:
             assert row["source"] == "estimated", name
             continue
-        details = usage.get("prompt_tokens_details") or {}
-        cached = details.get("cached_tokens") or 0
-        assert (row["input_tokens"], row["cache_read_tokens"] or 0) == (usage["prompt_tokens"] - cached, cached), name
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        written = (row["cache_write_5m_tokens"] or 0) + (row["cache_write_1h_tokens"] or 0)
+        assert (row["cache_read_tokens"] or 0) == cached, name
+        assert row["input_tokens"] + cached + written == usage["prompt_tokens"], name
         assert row["output_tokens"] == usage["completion_tokens"], name
         assert row["source"] == "reported", name
         reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")

@@ -294,3 +294,24 @@ def test_a_warm_start_imports_neither_sqlalchemy_nor_foreign_drivers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout == "[]\n"
+
+
+async def test_another_process_coming_and_going_does_not_take_our_locks(tmp_path: Path) -> None:
+    """Opening a second connection must not drop the file locks of the first (POSIX locks go with any close)."""
+    path = tmp_path / "shared.db"
+    program = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); "
+        "db.execute('INSERT INTO notes VALUES (?)', (sys.argv[2],)); db.commit(); db.close()"
+    )
+    one = await connect(f"sqlite:///{path}")
+    await one.execute("CREATE TABLE notes (text TEXT)")
+    two = await connect(f"sqlite:///{path}")
+    try:
+        for number in range(3):
+            subprocess.run([sys.executable, "-c", program, str(path), f"theirs {number}"], check=True)
+            await one.execute("INSERT INTO notes VALUES (?)", (f"ours {number}",))
+            assert len(await two.fetch("SELECT text FROM notes")) == 2 * (number + 1)
+        assert (tmp_path / "shared.db-wal").exists()
+    finally:
+        await one.close()
+        await two.close()

@@ -11,6 +11,7 @@ import asyncio
 import os
 import random
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from gproxy.ingress import reply
 from gproxy.ingress.app import Ingress
 from gproxy.ledger.journal import Journal
 from gproxy.ledger.recovery import RecoveryReport, recover
+from gproxy.ledger.store import StoreUnavailable
 from gproxy.pipeline.attempt import Attempts
 from gproxy.pipeline.in_flight import InFlight
 from gproxy.pipeline.pulse import Pulse
@@ -33,22 +35,25 @@ from gproxy.routing.budget import RetryBudgets
 from gproxy.routing.health import HealthBoard, HealthRecord
 from gproxy.routing.plan import Board
 from gproxy.routing.selection import Load
+from gproxy.runtime import tls, upgrade
 from gproxy.runtime.bindings import HealthStore, LedgerStore
 from gproxy.runtime.files import prepare
 from gproxy.runtime.health import Health, Ping
 from gproxy.runtime.logs import Log
+from gproxy.runtime.notify import activated_sockets
 from gproxy.runtime.pages import pages
 from gproxy.runtime.report import DrainReport
 from gproxy.runtime.request_log import RequestLog
 from gproxy.seed.parse import parse
 from gproxy.server.listener import Listener, ListenerConfig, bind
 from gproxy.snapshot import Snapshot
+from gproxy.storage.changes import revision
 from gproxy.storage.engine import Database, connect
 from gproxy.storage.errors import DatabaseUnavailable
 from gproxy.storage.health import load_statuses
 from gproxy.storage.migrate import ensure_schema
 from gproxy.storage.seeding import import_seed, is_empty
-from gproxy.storage.shutdowns import record_shutdown
+from gproxy.storage.shutdowns import record_shutdown, shutdowns
 from gproxy.storage.snapshot import load_snapshot
 from gproxy.storage.usage import SqlLedger
 from gproxy.storage.users import AdminCreated, ensure_admin
@@ -64,6 +69,9 @@ from gproxy.workers.worker_set import Phase, WorkerSet
 
 ADOPT_EVERY: Final = 30.0
 """Seconds between two looks for journals whose process died beside us."""
+
+FOLLOW_EVERY: Final = 0.5
+"""Seconds between two looks at the configuration's revision: other processes' writes are followed within 1 s."""
 
 BEHIND: Final = 5_000
 """Rows waiting in the journal from which readiness turns amber."""
@@ -91,7 +99,25 @@ class World:
         self.workers: WorkerSet
         self.listener: Listener
         self.sockets: list[socket.socket] = []
+        self.shared_sockets = False
+        """Whether another process holds the listening sockets too (systemd, a predecessor or a successor)."""
+        self.tls: ssl.SSLContext | None = None
         self.admin: AdminCreated | None = None
+
+    async def reload(self) -> None:
+        """SIGHUP: certificates and the configured world anew; what cannot be read leaves the old one in place."""
+        settings = self.settings
+        if self.tls is not None and settings.tls_cert is not None and settings.tls_key is not None:
+            await asyncio.to_thread(tls.load, self.tls, settings.tls_cert, settings.tls_key)
+        await self.load()
+
+    async def follow(self) -> None:
+        """Swap in a newer world when another process has written one."""
+        try:
+            if await revision(self.db) != self.snapshot.revision:
+                await self.load()
+        except DatabaseUnavailable as error:
+            raise StoreUnavailable(str(error)) from error
 
     async def load(self) -> None:
         """Read the configured world and swap it in whole; the old one stays when reading fails."""
@@ -112,7 +138,9 @@ class World:
 
     async def stop_accepting(self) -> None:
         """Serve what the kernel has accepted, then close the listener."""
-        await self.listener.stop_accepting()
+        for sock in self.sockets:
+            sock.close()
+        await self.listener.stop_accepting(exclusive=not self.shared_sockets)
 
     async def close_idle(self, linger: float) -> None:
         """Close connections without a request."""
@@ -120,7 +148,7 @@ class World:
 
     async def wait_idle(self) -> None:
         """Until nothing is in flight."""
-        while not await self.listener.wait_idle(3600.0):
+        while not await self.listener.wait_idle(self.clock.monotonic() + 60.0):
             pass
 
     def cut(self) -> int:
@@ -137,6 +165,17 @@ class World:
         report.late_workers = [*stopped.late, *stopped.failed]
         report.rows_flushed = self.sink.report().flushed
         report.health_states_flushed = self.broadcaster.flushed
+
+    async def previous_report(self) -> str | None:
+        """How the last process of this database ended, in one line."""
+        ended = await shutdowns(self.db, limit=1)
+        if not ended:
+            return None
+        last = ended[0]
+        rows_left = last.report.get("rows_left", 0)
+        return (
+            f"{last.signal_name}, exit {last.exit_code}, {last.duration_ms / 1000:.2f} s, {rows_left} rows left behind"
+        )
 
     async def close(self, report: DrainReport) -> None:
         """Close the journal, keep the report, close pools and database."""
@@ -163,7 +202,9 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     settings, log, clock = world.settings, world.log, world.clock
     data_dir = await asyncio.to_thread(prepare, settings.data_dir)
     # Taken first and listened on last: a taken port is told before anything is touched.
-    world.sockets = _sockets(settings)
+    world.sockets, world.shared_sockets = _sockets(settings)
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        world.tls = await asyncio.to_thread(tls.server_context, settings.tls_cert, settings.tls_key)
 
     world.db = await _database(settings, log)
     if await ensure_schema(world.db):
@@ -240,6 +281,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
             rate_limit_gc([], clock, say),
             Periodic("stream_pulse", 1.0, beat, say),
             Periodic("journal_adopter", ADOPT_EVERY, adopt, say),
+            Periodic("snapshot_watcher", FOLLOW_EVERY, world.follow, say),
         ],
         clock,
         dice,
@@ -253,7 +295,8 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
         on_unhandled=lambda error: log.error("unhandled error", error=f"{type(error).__name__}: {error}"),
     )
     world.workers.start()
-    await world.listener.start(world.sockets)
+    # The listener takes its sockets for itself; ours are kept for a successor.
+    await world.listener.start([sock.dup() for sock in world.sockets], world.tls)
 
 
 async def _database(settings: Settings, log: Log) -> Database:
@@ -307,9 +350,13 @@ def _health_changed(world: World) -> None:
             world.broadcaster.mark(f"{record.credential_id} {record.model or ''}", record)
 
 
-def _sockets(settings: Settings) -> list[socket.socket]:
+def _sockets(settings: Settings) -> tuple[list[socket.socket], bool]:
+    """The sockets to listen on, and whether another process holds them too."""
+    handed = upgrade.inherited_sockets(os.environ) or activated_sockets(os.environ)
+    if handed:
+        return handed, True
     uds = None if settings.uds is None else str(settings.uds)
-    return bind(settings.host, settings.port, uds=uds)
+    return bind(settings.host, settings.port, uds=uds), False
 
 
 def _listener_config(settings: Settings) -> ListenerConfig:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
@@ -19,13 +20,15 @@ from gproxy import __version__
 from gproxy.clock import SystemClock
 from gproxy.config.settings import Settings
 from gproxy.ids import new_id
-from gproxy.runtime import watchdog
+from gproxy.runtime import upgrade, watchdog
+from gproxy.runtime.caretaker import Caretaker
 from gproxy.runtime.compose import World, build
 from gproxy.runtime.files import Unwritable
 from gproxy.runtime.lifecycle import Bounds, Lifecycle, State, Stop
 from gproxy.runtime.logs import Level, Log, wants_text
 from gproxy.runtime.notify import Notifier
 from gproxy.runtime.report import EXIT_LEFT_BEHIND, DrainReport
+from gproxy.runtime.tls import BadCertificate
 from gproxy.seed.problems import SeedProblems
 from gproxy.server.listener import BindError
 from gproxy.storage.errors import StorageError
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from gproxy.runtime.demo import Demo
 
 EXIT_REFUSED: Final = 1
-_REFUSALS: Final = (Unwritable, BindError, StorageError, OSError)
+_REFUSALS: Final = (Unwritable, BindError, BadCertificate, StorageError, OSError)
 
 
 def run(settings: Settings, *, demo: bool) -> int:
@@ -59,14 +62,22 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
     as_text = wants_text(settings.log_format)
     log = Log(clock, level=Level[settings.log_level.upper()], as_json=not as_text, colour=as_text and _coloured())
     notifier = Notifier(os.environ)
-    bounds = Bounds(settings.shutdown_delay, settings.drain_timeout, settings.worker_timeout)
+
+    def bounds() -> Bounds:
+        if life.signal_name == signal.SIGUSR2.name:
+            # A successor serves already and nobody waits for us: streams may run as long as they may run at all.
+            return Bounds(0.0, max(settings.drain_timeout, settings.total_timeout), settings.worker_timeout)
+        return Bounds(settings.shutdown_delay, settings.drain_timeout, settings.worker_timeout)
 
     def entered(state: State) -> None:
         if state is State.LAME_DUCK:
-            watchdog.arm(bounds.total)
+            watchdog.arm(bounds().total)
             notifier.send("STOPPING=1", "STATUS=shutting down")
         if state is not State.READY:
             log.info("shutdown", state=state.value, in_flight=len(world.in_flight_requests))
+        if state is State.DRAINING:
+            # systemd's own stop timeout may be shorter than the drain that was asked for.
+            notifier.send(f"EXTEND_TIMEOUT_USEC={int(bounds().total * 1_000_000)}")
 
     life = Lifecycle(clock, on_third=lambda: os._exit(EXIT_LEFT_BEHIND), on_state=entered)
     life.install(asyncio.get_running_loop())
@@ -82,12 +93,20 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
     except _REFUSALS as error:
         return _refuse([str(error)])
 
-    notifier.send("READY=1", f"STATUS=serving on port {_port(world)}")
+    upgrade.tell_ready(os.environ)
+    upgrade.forget(os.environ)  # type: ignore[arg-type]  # os.environ is a dict in all but type
+    notifier.send("READY=1", f"MAINPID={os.getpid()}", f"STATUS=serving on {_url(world)}")
+    previous = await world.previous_report()
+    if previous is not None:
+        log.info("previous shutdown", report=previous)
     _greet(world, None if beside is None else beside.key.reveal())
+    caretaker = Caretaker(world, life, notifier, clock)
+    caretaker.install(asyncio.get_running_loop())
     await life.wait_for_signal()
 
     report = DrainReport(new_id(), world.journal.id, life.signal_name, clock.now_us())
-    await life.shutdown(world, bounds, report)
+    await life.shutdown(world, bounds(), report)
+    caretaker.end()
     if beside is not None:
         await beside.close()
     log.info("stopped", **{name: value for name, value in report.fields().items() if name != "id"})  # type: ignore[arg-type]

@@ -92,7 +92,11 @@ def create_private(dsn: Dsn) -> None:
     if dsn.option("mode", "rwc") != "rwc":
         return
     try:
-        os.close(os.open(dsn.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        # Only ever created, never opened: closing any descriptor of a file drops all POSIX locks this process holds
+        # on it, and with them those of SQLite's own connections (sqlite.org/howtocorrupt.html, section 2.2).
+        os.close(os.open(dsn.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
     except OSError as error:
         raise DatabaseUnavailable(
             f"cannot open {dsn.path.absolute()}: {(error.strerror or 'error').lower()}"
