@@ -308,7 +308,8 @@ async def test_another_process_coming_and_going_does_not_take_our_locks(tmp_path
     two = await connect(f"sqlite:///{path}")
     try:
         for number in range(3):
-            subprocess.run([sys.executable, "-c", program, str(path), f"theirs {number}"], check=True)
+            command = [sys.executable, "-c", program, str(path), f"theirs {number}"]
+            await asyncio.to_thread(subprocess.run, command, check=True)
             await one.execute("INSERT INTO notes VALUES (?)", (f"ours {number}",))
             assert len(await two.fetch("SELECT text FROM notes")) == 2 * (number + 1)
         assert (tmp_path / "shared.db-wal").exists()

@@ -6,6 +6,7 @@ are told at once, each with the flag, the variable and the fix. Reads nothing it
 
 from __future__ import annotations
 
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,6 +53,29 @@ def load(flags: Mapping[str, str], env: Mapping[str, str], stored: Mapping[str, 
     if problems:
         raise BadSettings(problems)
     return settings
+
+
+def overlaid(settings: Settings, stored: Mapping[str, object]) -> Settings:
+    """The same settings with what the database holds, where neither flag nor variable said anything.
+
+    A stored value that cannot be used raises `BadSettings`, naming it.
+    """
+    values: dict[str, Any] = {}
+    origins = dict(settings.origins)
+    problems: list[str] = []
+    for setting in all_settings():
+        value = stored.get(setting.name)
+        if not setting.stored or value is None or settings.explicit(setting.name):
+            continue
+        try:
+            values[setting.name] = setting.kind.parse(str(value))
+        except ValueError as error:
+            problems.append(f"stored setting {setting.name} (overridden by {setting.named}): {error}")
+            continue
+        origins[setting.name] = Origin.STORED
+    if problems:
+        raise BadSettings(problems)
+    return replace(settings, **values, origins=origins)
 
 
 def heard(

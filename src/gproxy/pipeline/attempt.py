@@ -120,6 +120,10 @@ class Attempts:
                     body = await _error_body(reply)
                 return self._failed(x, step, attempt, reply, body, translator.decode_error(body))
             return await self._answer(x, plan, step, attempt, reply, translator)
+        except Refused:
+            # The journal cannot promise what it was asked to: nothing was sent.
+            self._relay.settle(x, attempt, Outcome.FAILED, 503, None)
+            raise
         except UpstreamFault as fault:
             # A body that broke off was produced and will be billed; before its first byte nothing is known of that.
             reading = translator if attempt.first_byte_at is not None else None

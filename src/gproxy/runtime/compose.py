@@ -19,7 +19,7 @@ from typing import Final
 from gproxy.channels.loader import catalog
 from gproxy.clock import SystemClock
 from gproxy.config.settings import Settings
-from gproxy.config.sources import stored_fault
+from gproxy.config.sources import overlaid, stored_fault
 from gproxy.errors import Failure
 from gproxy.ingress import reply
 from gproxy.ingress.app import Ingress
@@ -53,6 +53,7 @@ from gproxy.storage.errors import DatabaseUnavailable
 from gproxy.storage.health import load_statuses
 from gproxy.storage.migrate import ensure_schema
 from gproxy.storage.seeding import import_seed, is_empty
+from gproxy.storage.settings import load_settings
 from gproxy.storage.shutdowns import record_shutdown, shutdowns
 from gproxy.storage.snapshot import load_snapshot
 from gproxy.storage.usage import SqlLedger
@@ -125,6 +126,9 @@ class World:
         for problem in loaded.problems:
             self.log.warning("left out of the snapshot", problem=str(problem))
         self.snapshot = loaded.snapshot
+        # What is kept beside the snapshot forgets what is no more.
+        credentials = {one.id for provider in self.snapshot.providers.values() for one in provider.credentials}
+        self.board.health.keep(credentials)
 
     # -- lifecycle.Parts -----------------------------------------------------------------------------------
 
@@ -193,7 +197,7 @@ class World:
                 )
             except DatabaseUnavailable as error:
                 self.log.warning("the drain report could not be stored", error=str(error))
-        await self.upstream.close(0.05)
+        await self.upstream.close(self.clock.monotonic() + 0.05)
         await self.db.close()
 
 
@@ -201,16 +205,21 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     """Bring the world to life, part by part. Raises what the parts raise; `serve` turns it into one clear line."""
     settings, log, clock = world.settings, world.log, world.clock
     data_dir = await asyncio.to_thread(prepare, settings.data_dir)
-    # Taken first and listened on last: a taken port is told before anything is touched.
-    world.sockets, world.shared_sockets = _sockets(settings)
-    if settings.tls_cert is not None and settings.tls_key is not None:
-        world.tls = await asyncio.to_thread(tls.server_context, settings.tls_cert, settings.tls_key)
-
     world.db = await _database(settings, log)
     if await ensure_schema(world.db):
         log.info("database set up", database=world.db.dialect)
     world.vault = await open_vault(world.db, settings.secret_key)
+    ledger = SqlLedger(world.db)
+    store = LedgerStore(ledger)
+    journals = data_dir / "journal"
+    replayed = await recover(journals, store, landed=await ledger.positions(), forget=ledger.forget_journal)
+    _told(log, replayed)
     await _seed(world)
+    settings = world.settings = overlaid(settings, await load_settings(world.db))
+    world.in_flight_requests.limit = settings.max_in_flight
+    world.sockets, world.shared_sockets = _sockets(settings)
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        world.tls = await asyncio.to_thread(tls.server_context, settings.tls_cert, settings.tls_key)
     world.admin = await ensure_admin(
         world.db,
         world.vault,
@@ -225,10 +234,6 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
             await pending
     await world.load()
 
-    ledger = SqlLedger(world.db)
-    store = LedgerStore(ledger)
-    journals = data_dir / "journal"
-    _told(log, await recover(journals, store, landed=await ledger.positions()))
     world.journal = Journal.create(
         journals, clock, power=settings.durability == "power", max_bytes=settings.journal_max_bytes
     )
@@ -271,7 +276,8 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
         pulse.beat(clock.monotonic(), clock.now_us())
 
     async def adopt() -> None:
-        _told(log, await recover(journals, store, own=world.journal.id, landed=await ledger.positions()))
+        landed = await ledger.positions()
+        _told(log, await recover(journals, store, own=world.journal.id, landed=landed, forget=ledger.forget_journal))
 
     world.workers = WorkerSet(
         [

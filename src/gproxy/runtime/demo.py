@@ -10,7 +10,7 @@ from gproxy.secret import Secret
 from gproxy.storage import providers as p
 from gproxy.storage import users as u
 from gproxy.storage.changes import config_write
-from gproxy.vendor.server import VendorServer
+from gproxy.vendor.server import DEMO, VendorServer
 
 NAME: Final = "demo"
 MODEL: Final = "demo-model"
@@ -20,7 +20,7 @@ class Demo:
     """Owns the vendor; `prepare` is called when the database is open and before the world is read from it."""
 
     def __init__(self) -> None:
-        self.vendor = VendorServer()
+        self.vendor = VendorServer(default=DEMO)
         self.key = Secret("")
 
     async def prepare(self, world: World) -> None:

@@ -14,12 +14,11 @@ import msgspec
 
 from gproxy.access.permissions import compile_glob
 from gproxy.access.principal import Permission, Principal, RateLimit
-from gproxy.channels.overrides import address_of, resolve
 from gproxy.channels.vendor import Vendor
 from gproxy.ids import CredentialId, KeyId, ProviderId, UserId
 from gproxy.ledger.price_data import lookup
 from gproxy.ledger.pricing import PriceError, RateCard
-from gproxy.routing.provider import Credential, Provider
+from gproxy.routing.provider import Credential, Provider, assemble
 from gproxy.snapshot import Alias, Model, Route, Snapshot
 from gproxy.storage import providers as p
 from gproxy.storage import users as u
@@ -137,36 +136,19 @@ class _Loader:
             self._leave_out("providers", row.name, f"there is no channel {row.channel!r}")
             return None
         try:
-            settings = msgspec.json.decode(row.settings_json, type=dict[str, Any])
-            address = address_of(vendor, settings)
-            return Provider(
-                id=ProviderId(row.id),
+            return assemble(
+                provider_id=ProviderId(row.id),
                 name=row.name,
                 label=row.label,
                 enabled=row.enabled,
-                vendor=resolve(vendor, settings),
-                origin=address.origin,
-                base_path=address.path,
-                deadlines=self._timeouts(settings),
-                proxy=settings.get("proxy") or None,
-                rotation=settings.get("rotation") or settings.get("rotation_strategy") or "round_robin",
-                on_disconnect=settings.get("on_disconnect", "cancel"),
-                loss=settings.get("loss", "allow"),
+                vendor=vendor,
+                settings=msgspec.json.decode(row.settings_json, type=dict[str, Any]),
                 credentials=pool,
-                settings=settings,
+                deadlines=self._deadlines,
             )
         except (ValueError, TypeError, AttributeError) as error:  # msgspec's errors are ValueErrors
             self._leave_out("providers", row.name, error)
             return None
-
-    def _timeouts(self, settings: Mapping[str, Any]) -> Deadlines:
-        default = self._deadlines
-        return Deadlines(
-            connect=float(settings.get("connect_timeout", default.connect)),
-            first_byte=float(settings.get("first_byte_timeout", default.first_byte)),
-            idle=float(settings.get("idle_timeout", default.idle)),
-            total=float(settings.get("total_timeout", default.total)),
-        )
 
     def _models(
         self, rows: Iterable[p.ModelRow], names: Mapping[str, str], providers: Mapping[str, Provider]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 Header: TypeAlias = tuple[bytes, bytes]
@@ -59,11 +59,12 @@ class UpstreamRequest:
 
     method: bytes
     origin: Origin
-    target: bytes
-    headers: list[Header]
-    body: bytes
+    # What may hold a secret or a prompt stays out of tracebacks and logs.
+    target: bytes = field(repr=False)
+    headers: list[Header] = field(repr=False)
+    body: bytes = field(repr=False)
     deadlines: Deadlines
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
 
 
 def end_to_end(headers: list[Header]) -> list[Header]:
