@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from gproxy.clock import SystemClock
 from gproxy.ids import new_id
+from gproxy.storage import sql
 from gproxy.storage.engine import Session
 
 
@@ -50,13 +51,33 @@ async def note(
     )
 
 
-async def audit_rows(db: Session, *, before: tuple[int, str] | None = None, limit: int = 50) -> list[AuditRow]:
-    """The latest first; `before` is the (at, id) of the last one seen."""
-    at, row_id = before or (2**63 - 1, "~")
+_COLUMNS: Final = (
+    "id", "at", "actor_id", "actor_name", "address", "action", "resource", "resource_id", "before_json", "after_json",
+)  # fmt: skip
+FILTERS: Final = frozenset({"id", "actor_id", "actor_name", "address", "action", "resource", "resource_id"})
+_NEWEST: Final = (2**63 - 1, "~")
+
+
+async def audit_rows(
+    db: Session,
+    *,
+    equal: Mapping[str, str] | None = None,
+    since: int = 0,
+    until: int = _NEWEST[0],
+    before: tuple[int, str] | None = None,
+    limit: int = 50,
+) -> list[AuditRow]:
+    """Rows in [since, until) (microseconds), the latest first; `before` is the (at, id) of the last one seen.
+
+    `equal` may name the columns of `FILTERS`.
+    """
+    chosen = sorted((equal or {}).items())
+    assert FILTERS.issuperset(name for name, _ in chosen), "not a column to filter by"
+    at, row_id = before or _NEWEST
+    conditions = [*(f"{name} = ?" for name, _ in chosen), "at >= ?", "at < ?", "(at < ? OR (at = ? AND id < ?))"]
     rows = await db.fetch(
-        "SELECT id, at, actor_id, actor_name, address, action, resource, resource_id, before_json, after_json"
-        " FROM audit WHERE at < :at OR (at = :at AND id < :id) ORDER BY at DESC, id DESC LIMIT :limit",
-        {"at": at, "id": row_id, "limit": limit},
+        sql.select("audit", _COLUMNS, f"WHERE {' AND '.join(conditions)} ORDER BY at DESC, id DESC LIMIT ?"),
+        [*(value for _, value in chosen), since, until, at, at, row_id, limit],
     )
     return [
         AuditRow(*row[:8], *(None if each is None else msgspec.json.decode(each) for each in row[8:])) for row in rows

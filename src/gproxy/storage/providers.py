@@ -127,17 +127,18 @@ async def create_credential(
 ) -> CredentialRow:
     """Add a credential to a provider's pool. Raises `Conflict` when there is no such provider."""
     row_id = new_id()
-    row = CredentialRow(row_id, provider_id, label, enabled, weight, _sealed(vault, row_id, fields), *birth())
+    row = CredentialRow(row_id, provider_id, label, enabled, weight, sealed_fields(vault, row_id, fields), *birth())
     await CREDENTIALS.insert(tx, row)
     return row
 
 
 async def replace_secrets(tx: Session, vault: Vault, credential_id: str, fields: Mapping[str, Secret]) -> bool:
     """Replace the secret parts of a credential (an edit, or a refreshed token)."""
-    return await CREDENTIALS.change(tx, credential_id, {"secret_json": _sealed(vault, credential_id, fields)})
+    return await CREDENTIALS.change(tx, credential_id, {"secret_json": sealed_fields(vault, credential_id, fields)})
 
 
-def _sealed(vault: Vault, row_id: str, fields: Mapping[str, Secret]) -> str:
+def sealed_fields(vault: Vault, row_id: str, fields: Mapping[str, Secret]) -> str:
+    """The secret parts of a credential as its row holds them."""
     clear = dump({name: secret.reveal() for name, secret in fields.items()})
     return vault.sealer.seal(clear, table="credentials", row=row_id, column="secret_json")
 
@@ -145,6 +146,11 @@ def _sealed(vault: Vault, row_id: str, fields: Mapping[str, Secret]) -> str:
 def reveal_credential(vault: Vault, row: CredentialRow) -> dict[str, Secret]:
     """The secret parts by name. Raises `SealError`."""
     clear = vault.sealer.open(row.secret_json, table="credentials", row=row.id, column="secret_json")
+    return opened(clear)
+
+
+def opened(clear: Secret) -> dict[str, Secret]:
+    """The parts of a credential from its unsealed text."""
     return {name: Secret(text) for name, text in msgspec.json.decode(clear.reveal(), type=dict[str, str]).items()}
 
 
@@ -177,7 +183,7 @@ async def create_model(
 ) -> ModelRow:
     """Add a model; `pricing` are rate card fields. Raises `Conflict`."""
     row = ModelRow(
-        new_id(), provider_id, model_id, display_name, enabled, _prices(pricing), max_output_tokens, *birth()
+        new_id(), provider_id, model_id, display_name, enabled, prices_json(pricing), max_output_tokens, *birth()
     )
     await MODELS.insert(tx, row)
     return row
@@ -193,7 +199,7 @@ async def create_alias(
     pricing: Mapping[str, Any] | None = None,
 ) -> AliasRow:
     """Add an alias. Raises `Conflict`."""
-    row = AliasRow(new_id(), alias, provider_id, model_id, enabled, _prices(pricing), *birth())
+    row = AliasRow(new_id(), alias, provider_id, model_id, enabled, prices_json(pricing), *birth())
     await ALIASES.insert(tx, row)
     return row
 
@@ -243,7 +249,8 @@ async def members(db: Session, *, route_id: str | None = None) -> dict[str, tupl
     return {owner: tuple(rows) for owner, rows in found.items()}
 
 
-def _prices(pricing: Mapping[str, Any] | None) -> str | None:
+def prices_json(pricing: Mapping[str, Any] | None) -> str | None:
+    """Rate card fields as a row holds them."""
     return None if pricing is None else dump(dict(pricing))
 
 

@@ -345,3 +345,25 @@ audit = _table(
     Column("after_json", Text),
     Index(None, "at", "id"),
 )
+
+sessions = _table(
+    "sessions",
+    _id(),
+    _owner("user_id", "users.id"),
+    Column("digest", String(64), nullable=False),  # HMAC-SHA256 of the token, hex
+    Column("address", NAME),
+    _need("created_at", BigInteger),
+    _need("expires_at", BigInteger),
+    UniqueConstraint("digest"),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+)
+
+# One row per account name and per address that somebody tried to log in from; `tries_json` are their moments.
+login_tries = _table(
+    "login_tries",
+    Column("subject", String(64), primary_key=True),  # HMAC-SHA256, hex: guessed names are nobody's business
+    _need("tries_json", Text),
+    _need("updated_at", BigInteger),
+    Index(None, "updated_at"),
+)

@@ -12,8 +12,11 @@ from gproxy.storage.engine import Session
 from gproxy.storage.usage import COLUMNS
 
 FILTERS: Final = frozenset(
-    {"user_id", "key_id", "provider_name", "credential_id", "model_served", "request_id", "outcome"}
-)
+    {
+        "user_id", "user_name", "key_id", "provider_name", "credential_id", "channel", "model_asked", "model_served",
+        "route_name", "operation", "request_id", "attempt_id", "outcome", "status",
+    }
+)  # fmt: skip
 GROUPS: Final = ("period", "starts_at", "user_id", "provider_name", "model_served")
 _NEWEST: Final = (2**63 - 1, "~")
 
@@ -47,12 +50,13 @@ class Totals:
 async def usage_page(
     db: Session,
     *,
-    equal: Mapping[str, str] | None = None,
+    equal: Mapping[str, Any] | None = None,
     since: int = 0,
+    until: int = _NEWEST[0],
     before: tuple[int, str] | None = None,
     limit: int = 100,
 ) -> list[UsageRow]:
-    """Rows from `since` (microseconds) on, newest first, after the cursor `before` = (at, attempt_id).
+    """Rows in [since, until) (microseconds), newest first, after the cursor `before` = (at, attempt_id).
 
     `equal` may name the columns of `FILTERS`.
     """
@@ -61,9 +65,9 @@ async def usage_page(
     conditions = [f"{column} = ?" for column in sorted(chosen)]
     params: list[Any] = [chosen[column] for column in sorted(chosen)]
     at, attempt_id = before or _NEWEST
-    conditions += ["at >= ?", "(at < ? OR (at = ? AND attempt_id < ?))"]
+    conditions += ["at >= ?", "at < ?", "(at < ? OR (at = ? AND attempt_id < ?))"]
     tail = f"WHERE {' AND '.join(conditions)} ORDER BY at DESC, attempt_id DESC LIMIT ?"
-    rows = await db.fetch(sql.select("usages", COLUMNS, tail), [*params, since, at, at, attempt_id, limit])
+    rows = await db.fetch(sql.select("usages", COLUMNS, tail), [*params, since, until, at, at, attempt_id, limit])
     streamed = COLUMNS.index("streamed")
     found: list[list[Any]] = [list(row) for row in rows]
     for row in found:

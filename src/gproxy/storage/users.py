@@ -124,12 +124,13 @@ async def create_user(
 ) -> UserRow:
     """Add a user. Raises `Conflict` when the name is taken."""
     row_id = new_id()
-    row = UserRow(row_id, name, _sealed_password(vault, row_id, password_hash), is_admin, enabled, *birth())
+    row = UserRow(row_id, name, sealed_password(vault, row_id, password_hash), is_admin, enabled, *birth())
     await USERS.insert(tx, row)
     return row
 
 
-def _sealed_password(vault: Vault, user_id: str, password_hash: str | None) -> str | None:
+def sealed_password(vault: Vault, user_id: str, password_hash: str | None) -> str | None:
+    """A PHC string as the user's row holds it."""
     if password_hash is None:
         return None
     return vault.sealer.seal(password_hash, table="users", row=user_id, column="password")
@@ -139,7 +140,7 @@ async def set_password(
     tx: Session, vault: Vault, user_id: str, password_hash: str | None, *, if_version: int | None = None
 ) -> bool:
     """Replace a user's password; false when there is no such user (at that version)."""
-    sealed = _sealed_password(vault, user_id, password_hash)
+    sealed = sealed_password(vault, user_id, password_hash)
     return await USERS.change(tx, user_id, {"password": sealed}, if_version=if_version)
 
 
