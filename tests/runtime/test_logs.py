@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import pytest
+
 from gproxy.clock import SystemClock
 from gproxy.runtime.logs import Level, Log
 
@@ -41,6 +43,15 @@ def test_text_lines_cannot_be_forged_either() -> None:
     assert b'model="a\\nb c=d\\u001b[0m"' in line
     assert b"plain=gpt-4.1" in line
     assert b"missing" not in line
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_half_a_character_from_outside_is_written_as_its_escape(as_json: bool) -> None:
+    with logging(as_json=as_json) as (log, lines):
+        log.info("request", model_served="a\ud800b", plain="x")
+    (line,) = lines
+    assert b"a\\ud800b" in line
+    assert not as_json or json.loads(line)["model_served"] == "a\ud800b"
 
 
 def test_quiet_levels_are_not_written() -> None:

@@ -8,6 +8,7 @@ No value is ever interpreted: what comes from outside is quoted by the JSON enco
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -22,7 +23,7 @@ import msgspec
 from gproxy.clock import Clock
 
 _QUEUE_LIMIT: Final = 20_000
-_encode: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
+_fast: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 
 Field = str | int | float | bool | None | list[str] | dict[str, int] | dict[str, float]
 
@@ -70,6 +71,10 @@ class Log:
     def error(self, event: str, **fields: Field) -> None:
         """Something is broken."""
         self.line(Level.ERROR, event, fields)
+
+    def writes(self, level: Level) -> bool:
+        """Whether a line of this level would be written at all."""
+        return level >= self._level
 
     def line(self, level: Level, event: str, fields: dict[str, Field]) -> None:
         """Write one line if it is loud enough."""
@@ -119,6 +124,14 @@ class Log:
                 self._lines.clear()
             if self._closing and not self._lines:
                 return
+
+
+def _encode(value: object) -> bytes:
+    """JSON of anything: a lone surrogate, which UTF-8 cannot hold, is written as its escape."""
+    try:
+        return _fast(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, default=str).encode()
 
 
 def _shown(value: Field) -> str:
