@@ -85,9 +85,30 @@ def test_every_matching_row_is_claimed_and_its_counter_is_its_own() -> None:
         RateLimit("2", "*", compile_glob("*"), total_tokens=100, total_tokens_window=60),
         RateLimit("3", "claude-*", compile_glob("claude-*"), rpm=1),
     ]
-    found = claims_of(rows, "gpt-4.1", 40)
+    found = claims_of(rows, ["main/gpt-4.1", "gpt-4.1"], 40)
     assert [(claim.row_id, claim.dimension, claim.limit, claim.cost) for claim in found] == [
         ("1", "rpm", 5, 1),
         ("1", "rpd", 9, 1),
         ("2", "total_tokens", 100, 40),
     ]
+
+
+def test_tokens_that_do_not_fit_in_full_are_granted_as_far_as_they_go() -> None:
+    windows = Windows()
+    assert isinstance(windows.count([Claim("a", "total_tokens", 60.0, 1000, 700)], 0.0), Counted)
+    counted = windows.count([Claim("a", "total_tokens", 60.0, 1000, 5000, least=256)], 0.0)
+    assert isinstance(counted, Counted)
+    assert counted.claims[0].cost == 300
+    refused = windows.count([Claim("a", "total_tokens", 60.0, 1000, 5000, least=256)], 0.0)
+    assert isinstance(refused, Exceeded)
+    windows.correct(counted, 10)
+    assert isinstance(windows.count([Claim("a", "total_tokens", 60.0, 1000, 290)], 0.0), Counted)
+
+
+def test_what_was_let_through_before_a_restart_still_counts() -> None:
+    windows = Windows()
+    windows.restore("a", "rpm", 60.0, 3, 100.0)
+    claim = Claim("a", "rpm", 60.0, 4, 1)
+    assert isinstance(windows.count([claim], 130.0), Counted)
+    assert isinstance(windows.count([claim], 130.0), Exceeded)
+    assert isinstance(windows.count([claim], 162.0), Counted)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from gproxy.access.quotas import Quotas, Reservation, Short
+from gproxy.access.quotas import Account, Quotas, Reservation, Short
 
 QUOTA = 1_000
 
@@ -48,8 +48,50 @@ def test_settling_twice_changes_nothing(cost: int) -> None:
     assert isinstance(held, Reservation)
     quotas.settle(held, cost)
     quotas.settle(held, 400)
-    quotas.charge(held, 400)
+    quotas.release(held)
     assert (quotas.account("u").used, quotas.account("u").reserved) == (cost, 0)
+    assert held.left == QUOTA - cost
+
+
+def test_a_cost_that_comes_after_the_hold_ended_is_still_spent() -> None:
+    quotas = Quotas()
+    held = quotas.reserve("u", QUOTA, 500)
+    assert isinstance(held, Reservation)
+    quotas.release(held)
+    quotas.charge(held, 30)
+    assert (quotas.account("u").used, quotas.account("u").reserved) == (30, 0)
+
+
+def test_a_budget_that_covers_the_least_gives_what_it_has() -> None:
+    quotas = Quotas()
+    assert quotas.reserve("u", 100, 500, least=101) == Short(100)
+    held = quotas.reserve("u", 100, 500, least=40)
+    assert isinstance(held, Reservation)
+    assert (held.amount, held.left) == (100, 0)
+
+
+def test_a_further_attempt_needs_the_whole_bound_again() -> None:
+    quotas = Quotas()
+    held = quotas.reserve("u", 100, 60)
+    assert isinstance(held, Reservation)
+    quotas.charge(held, 40)
+    assert quotas.extend(held, 60) is None
+    assert quotas.account("u") == Account(used=40, reserved=60)
+    quotas.charge(held, 40)
+    assert quotas.extend(held, 60) == Short(0)
+    assert quotas.account("u") == Account(used=80, reserved=20)
+
+
+def test_what_is_on_its_way_to_the_database_is_not_forgotten_when_the_database_is_asked() -> None:
+    quotas = Quotas()
+    held = quotas.reserve("u", 100, 50)
+    assert isinstance(held, Reservation)
+    quotas.settle(held, 30, "attempt")
+    assert quotas.restore({"u": 10}) == {"u": 10}
+    assert quotas.account("u").used == 40
+    quotas.landed([("attempt", "u", 30, True), ("a dead process's", "u", 5, True), ("seen before", "u", 7, False)])
+    assert quotas.account("u").used == 45
+    assert quotas.restore({"u": 45}) == {}
 
 
 class Budget(RuleBasedStateMachine):

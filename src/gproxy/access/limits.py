@@ -7,8 +7,8 @@ conservative by at most one slot and the state is bounded, whatever the traffic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gproxy.access.principal import RateLimit
@@ -83,6 +83,20 @@ class Claim:
     length: float
     limit: int
     cost: int
+    least: int | None = None
+    """What the request could make do with, when it can be told to produce less; None: `cost` or nothing."""
+
+    @property
+    def needs(self) -> int:
+        """The smallest amount with which the request can go on."""
+        return self.cost if self.least is None else min(self.least, self.cost)
+
+    def fitted(self, used: int) -> Claim | None:
+        """The claim as it fits beside what is used: in full, or as much as is left; None when not even the least."""
+        left = self.limit - used
+        if self.cost <= left:
+            return self
+        return replace(self, cost=left) if self.needs <= left else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +119,34 @@ class Exceeded:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Every claim was counted; `slots` is what `correct` needs."""
+    """Every claim was counted, with the cost it was granted; `slots` is what `correct` needs."""
 
     claims: tuple[Claim, ...]
     slots: tuple[int, ...]
     standings: tuple[Standing, ...]
 
 
-def claims_of(rows: Sequence[RateLimit], model: str, tokens: int) -> list[Claim]:
-    """What a request for `model` with a bound of `tokens` must pass: every matching row, every limit it sets."""
+def claims_of(
+    rows: Iterable[RateLimit], names: Sequence[str], tokens: int, least_tokens: int | None = None
+) -> tuple[Claim, ...]:
+    """What a request must pass: every matching row, every limit it sets.
+
+    `names` are the ways of writing the model that the client's name stands for (`main/gpt-4` and `gpt-4`), so that
+    a limit cannot be walked around by a prefix. `tokens` is the request's upper bound, `least_tokens` what it could
+    make do with.
+    """
     claims: list[Claim] = []
     for row in rows:
-        if row.matcher.match(model) is None:
+        if not any(row.matcher.match(name) for name in names):
             continue
         if row.rpm is not None:
             claims.append(Claim(row.id, "rpm", MINUTE, row.rpm, 1))
         if row.rpd is not None:
             claims.append(Claim(row.id, "rpd", DAY, row.rpd, 1))
         if row.total_tokens is not None:
-            claims.append(Claim(row.id, "total_tokens", float(row.total_tokens_window), row.total_tokens, tokens))
-    return claims
+            length = float(row.total_tokens_window)
+            claims.append(Claim(row.id, "total_tokens", length, row.total_tokens, tokens, least_tokens))
+    return tuple(claims)
 
 
 class Windows:
@@ -139,15 +161,22 @@ class Windows:
     def count(self, claims: Sequence[Claim], now: float) -> Counted | Exceeded:
         """Count every claim if all of them fit, otherwise none. The tightest refusal is reported."""
         windows = [self._window(claim) for claim in claims]
-        worst: tuple[float, Claim] | None = None
-        for claim, window in zip(claims, windows, strict=True):
-            wait = window.wait_for(claim.cost, claim.limit, now)
-            if wait > 0 and (worst is None or wait > worst[0]):
-                worst = (wait, claim)
-        if worst is not None:
-            return Exceeded(worst[1], worst[0], self._standings(claims, windows, now))
-        slots = tuple(window.add(claim.cost, now) for claim, window in zip(claims, windows, strict=True))
-        return Counted(tuple(claims), slots, self._standings(claims, windows, now))
+        fitted = [claim.fitted(window.used(now)) for claim, window in zip(claims, windows, strict=True)]
+        granted = tuple(claim for claim in fitted if claim is not None)
+        if len(granted) < len(claims):
+            waits = [
+                (window.wait_for(claim.needs, claim.limit, now), claim)
+                for claim, window, fits in zip(claims, windows, fitted, strict=True)
+                if fits is None
+            ]
+            wait, worst = max(waits, key=lambda pair: pair[0])
+            return Exceeded(worst, wait, self._standings(claims, windows, now))
+        slots = tuple(window.add(claim.cost, now) for claim, window in zip(granted, windows, strict=True))
+        return Counted(granted, slots, self._standings(granted, windows, now))
+
+    def restore(self, row_id: str, dimension: str, length: float, cost: int, at: float) -> None:
+        """Count what was let through before this process began; `at` is when, in its monotonic seconds."""
+        self._of(row_id, dimension, length).add(cost, at)
 
     def correct(self, counted: Counted, tokens: int) -> None:
         """Replace the reserved tokens of a counted request by what it really used."""
@@ -168,10 +197,13 @@ class Windows:
         return len(idle)
 
     def _window(self, claim: Claim) -> Window:
-        key = (claim.row_id, claim.dimension, claim.length)
+        return self._of(claim.row_id, claim.dimension, claim.length)
+
+    def _of(self, row_id: str, dimension: str, length: float) -> Window:
+        key = (row_id, dimension, length)
         window = self._windows.get(key)
         if window is None:
-            window = self._windows[key] = Window(claim.length)
+            window = self._windows[key] = Window(length)
         return window
 
     @staticmethod
