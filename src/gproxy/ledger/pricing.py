@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Any, Final
@@ -173,13 +173,18 @@ class RateCard:
     priority: Prices
     version: str
     """A short hash of the content: equal cards have equal versions, on every machine."""
+    packed_form: bytes = field(repr=False)
+    """What `packed` returns; made once, because every attempt writes it."""
 
     @classmethod
     def of(
         cls, default: Prices, flex: Prices = _NOTHING, scale: Prices = _NOTHING, priority: Prices = _NOTHING
     ) -> RateCard:
         """A card from prices that are already in nano-USD."""
-        return cls(default, flex, scale, priority, _version((default, flex, scale, priority)))
+        plain = _plain((default, flex, scale, priority))
+        packed = msgspec.msgpack.encode(plain)
+        version = UNPRICED if plain == [[None, []]] else hashlib.blake2b(packed, digest_size=6).hexdigest()
+        return cls(default, flex, scale, priority, version, packed)
 
     @classmethod
     def from_fields(cls, given: Mapping[str, object]) -> RateCard:
@@ -215,7 +220,7 @@ class RateCard:
 
     def packed(self) -> bytes:
         """The card as bytes for the journal, so that a crash is priced as a clean end would have been."""
-        return msgspec.msgpack.encode(self.plain())
+        return self.packed_form
 
     def plain(self) -> list[Any]:
         """The card as nested lists of integers, trailing gaps left off (the shape inside `packed`)."""
@@ -321,13 +326,6 @@ def _trim(tier: Tier) -> list[int | None]:
     while values[-1] is None:
         values.pop()
     return values
-
-
-def _version(prices: Sequence[Prices]) -> str:
-    plain = _plain(prices)
-    if plain == [[None, []]]:
-        return UNPRICED
-    return hashlib.blake2b(msgspec.msgpack.encode(plain), digest_size=6).hexdigest()
 
 
 def _prices(prefix: str, given: Mapping[str, object]) -> Prices:

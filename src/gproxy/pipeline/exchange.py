@@ -8,8 +8,7 @@ remembered, so that the phases can tell it from a cancellation that nobody annou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -91,7 +90,6 @@ class Exchange:
     """One request from its arrival to its last byte."""
 
     __slots__ = (
-        "_task",
         "answered_status",
         "attempts",
         "body",
@@ -108,6 +106,7 @@ class Exchange:
         "model_asked",
         "model_served",
         "outcome",
+        "owner",
         "path",
         "peer",
         "principal",
@@ -120,6 +119,7 @@ class Exchange:
         "tokens_in",
         "tokens_out",
         "upstream_status",
+        "waiting",
     )
 
     def __init__(
@@ -163,7 +163,9 @@ class Exchange:
         self.failure: Failure | None = None
         self.finishes = False
         self.cause: Cause | None = None
-        self._task: asyncio.Task[object] | None = None
+        self.owner = asyncio.current_task()
+        """The task that serves this request; the one an interrupt cancels."""
+        self.waiting = False
 
     def client_left(self) -> None:
         """The client's connection is lost. Under the `finish` policy the answer is read on to its usage."""
@@ -182,27 +184,30 @@ class Exchange:
         """
         if self.cause is None:
             self.cause = cause
-            if self._task is not None and asyncio.current_task() is not self._task:
-                self._task.cancel()
+            if self.waiting and self.owner is not None and asyncio.current_task() is not self.owner:
+                self.owner.cancel()
 
-    def interrupted(self) -> bool:
-        """Whether something from outside has ended this request."""
-        return self.cause is not None
-
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
+    def interruptible(self) -> _Stretch:
         """A stretch in which `interrupt` takes effect, as `Interrupted`; outside of it nothing is torn apart."""
-        if self.interrupted():
+        return _Stretch(self)
+
+
+class _Stretch:
+    """The context manager of `interruptible`; a class, because four of them are entered per request."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __enter__(self) -> None:
+        if self._exchange.cause is not None:
             raise Interrupted
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self.interrupted():
-                raise
-            task.uncancel()
+        self._exchange.waiting = True
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._exchange.waiting = False
+        if kind is asyncio.CancelledError and self._exchange.cause is not None:
+            assert self._exchange.owner is not None
+            self._exchange.owner.uncancel()
             raise Interrupted from None
-        finally:
-            self._task = None

@@ -18,9 +18,12 @@ class RequestLog:
 
     def __call__(self, x: Exchange) -> None:
         """Write the line of one request; refusals that are the gateway's own fault are warnings."""
+        failure = x.failure
+        level = Level.INFO if failure is None or failure.blame is Blame.CLIENT else Level.WARNING
+        if not self._log.writes(level):
+            return
         now = self._clock.monotonic()
         principal = x.principal
-        failure = x.failure
         fields: dict[str, Field] = {
             "request_id": x.request_id,
             "method": x.method,
@@ -43,5 +46,4 @@ class RequestLog:
             "peer": x.peer,
             "error": None if failure is None else failure.kind.value,
         }
-        level = Level.INFO if failure is None or failure.blame is Blame.CLIENT else Level.WARNING
         self._log.line(level, "request", {name: value for name, value in fields.items() if value is not None})

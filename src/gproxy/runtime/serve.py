@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -100,6 +101,10 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
     if previous is not None:
         log.info("previous shutdown", report=previous)
     _greet(world, None if beside is None else beside.key.reveal())
+    # What lives as long as the process is no business of the collector any more; requests leave few cycles.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
     caretaker = Caretaker(world, life, notifier, clock)
     caretaker.install(asyncio.get_running_loop())
     await life.wait_for_signal()
