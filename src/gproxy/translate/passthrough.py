@@ -7,58 +7,38 @@ the usage frame is asked for when the client did not, and then kept from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from gproxy.canonical.failure import VendorError
-from gproxy.canonical.operation import Dialect
+from gproxy.canonical.operation import Dialect, Operation
 from gproxy.canonical.usage import UNKNOWN, Usage
 from gproxy.errors import Failure
-from gproxy.protocols.openai_chat import errors as openai_chat_errors
-from gproxy.protocols.openai_chat import tap as openai_chat_tap
-from gproxy.protocols.openai_chat import usage as openai_chat_usage
-from gproxy.protocols.tap import SseTap
-from gproxy.translate.translator import Names
-from gproxy.wire.json import JsonProblem, fields, patch
+from gproxy.protocols.gemini import errors as gemini_errors
+from gproxy.protocols.gemini.tap import StreamTap as GeminiTap
+from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Names
+from gproxy.translate.voices import VOICES
+from gproxy.wire.json import JsonProblem, dumps, fields, loads, patch
 
-BYTES_PER_TOKEN: Final = 4
-"""For estimates where a vendor reports nothing: what tokenizers make of English text, on average."""
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """What passthrough needs of a dialect."""
-
-    tap: Callable[..., SseTap]
-    usage_of_body: Callable[[bytes], tuple[Usage, str | None]]
-    echo_model: Callable[[bytes, str], bytes]
-    stream_error: Callable[[Failure], bytes]
-    decode_error: Callable[[bytes], VendorError]
-    keep_alive: bytes
-    substance: tuple[str, ...]
-    """Fields one of which every good answer has."""
-    asks_usage: bool = False
-
-
-VOICES: Final[Mapping[Dialect, Voice]] = {
-    Dialect.OPENAI_CHAT: Voice(
-        tap=openai_chat_tap.StreamTap,
-        usage_of_body=openai_chat_usage.usage_of_body,
-        echo_model=openai_chat_tap.echo_model,
-        stream_error=openai_chat_errors.stream_error,
-        decode_error=openai_chat_errors.decode,
-        keep_alive=b": keep-alive\n\n",
-        substance=("choices",),
-        asks_usage=True,
-    ),
-}
+_NOTHING_USED: Final = Usage(input=0, output=0)
 
 
 class Passthrough:
     """A `Translator` between a dialect and itself."""
 
-    __slots__ = ("_body_bytes", "_body_model", "_body_usage", "_hide", "_names", "_renames", "_tap", "_voice", "_whole")
+    __slots__ = (
+        "_body_bytes",
+        "_body_model",
+        "_body_usage",
+        "_dialect",
+        "_hide",
+        "_names",
+        "_operation",
+        "_renames",
+        "_streams",
+        "_tap",
+        "_voice",
+        "_whole",
+    )
 
     def __init__(
         self,
@@ -68,6 +48,7 @@ class Passthrough:
         streams: bool,
         include_usage: bool | None,
         vendor_reports_unasked: bool = False,
+        operation: Operation = Operation.GENERATE,
     ) -> None:
         """`include_usage` is what the client's body says about it; None when it says nothing.
 
@@ -75,7 +56,10 @@ class Passthrough:
         """
         voice = VOICES[dialect]
         self._voice = voice
+        self._dialect = dialect
+        self._operation = operation
         self._names = names
+        self._streams = streams
         self._renames = names.differ
         self._hide = streams and voice.asks_usage and not include_usage and not vendor_reports_unasked
         self._tap = voice.tap(
@@ -86,21 +70,49 @@ class Passthrough:
         self._body_model: str | None = None
         self._whole = False
 
+    @property
+    def dialect_out(self) -> Dialect:
+        """The upstream's dialect."""
+        return self._dialect
+
     def request(self, body: bytes) -> bytes:
         """The client's own bytes, but for the model's name and the request for usage. Raises `JsonProblem`."""
         edits: dict[Any, Any] = {}
         if self._renames:
+            if not self._voice.names_model:
+                return _renamed_inside(body, self._names.upstream)
             edits["model"] = self._names.upstream
         if self._hide:
             edits["stream_options", "include_usage"] = True
         return patch(body, edits) if edits else body
 
+    def begins(self, content_type: bytes) -> bool:
+        """The answer's head is here; whether its body is passed on piece by piece."""
+        if not self._streams:
+            return False
+        array = self._dialect is Dialect.GEMINI and content_type.startswith(b"application/json")
+        return array or content_type.startswith(b"text/event-stream")
+
+    @property
+    def content_type(self) -> bytes | None:
+        """The client gets the vendor's own."""
+        return None
+
+    loss_header: str = ""
+
     def decode_error(self, body: bytes) -> VendorError:
         """A vendor's error body taken apart; never fails."""
         return self._voice.decode_error(body)
 
+    def encode_error(self, failure: Failure, error: VendorError) -> bytes | None:
+        """None: the vendor's own body is passed on as it is."""
+        del failure, error
+        return None
+
     def complaint(self, body: bytes) -> VendorError | None:
         """What is wrong with a body that came with a good status: an error in disguise, or no answer at all."""
+        if not self._voice.substance or (self._streams and body.lstrip()[:1] == b"["):
+            return None
         try:
             found = fields(body, "error", *self._voice.substance)
         except JsonProblem:
@@ -129,19 +141,26 @@ class Passthrough:
 
     def cut(self, failure: Failure) -> bytes:
         """The dialect's error event; nothing when the vendor's own has already gone through."""
-        if self._tap.error is not None or self._tap.finished:
+        tap = self._tap
+        if tap.error is not None or tap.finished:
             return b""
+        if isinstance(tap, GeminiTap) and tap.is_array:
+            # Nothing legal can follow half an element: it is left as it is, and no reader takes it for an answer.
+            last = gemini_errors.stream_error(failure, array=True) if tap.between_frames else b""
+            return last if tap.elements else last.removeprefix(b",\n")
         # In the middle of an event the blank line closes it, so that the error is not taken for a part of it.
-        opening = b"" if self._tap.between_frames else b"\n\n"
+        opening = b"" if tap.between_frames else b"\n\n"
         return opening + self._voice.stream_error(failure)
 
     def keep_alive(self) -> bytes:
-        """A comment that readers skip; only between events."""
+        """What readers skip; only between events."""
         return self._voice.keep_alive if self._tap.between_frames else b""
 
     @property
     def usage(self) -> Usage:
-        """The vendor's figures so far."""
+        """The vendor's figures so far; counting tokens uses none."""
+        if self._operation in FREE:
+            return _NOTHING_USED
         return self._body_usage if self._whole else self._tap.usage
 
     @property
@@ -155,6 +174,11 @@ class Passthrough:
         return self._whole or self._tap.finished
 
     @property
+    def ended(self) -> bool:
+        """Whether nothing more is due to the client."""
+        return self.finished
+
+    @property
     def failed(self) -> bool:
         """Whether the vendor itself put an error into the stream."""
         return self._tap.error is not None
@@ -162,5 +186,25 @@ class Passthrough:
     @property
     def produced(self) -> int:
         """Output tokens seen so far, estimated from the bytes of text."""
+        if not self._voice.produces or self._operation is Operation.EMBED:
+            return 0
         size = self._body_bytes if self._whole else self._tap.text_bytes
         return -(-size // BYTES_PER_TOKEN)
+
+
+def _renamed_inside(body: bytes, upstream: str) -> bytes:
+    """A Gemini body: the path names the model; where the body repeats it (`models/x`), the two must agree."""
+    if b'"model"' not in body:
+        return body
+    name = upstream if "/" in upstream else f"models/{upstream}"
+    source = loads(body)
+    if not isinstance(source, dict):
+        return body
+    changed = False
+    requests = source.get("requests")
+    inner = [source, source.get("generateContentRequest"), *(requests if isinstance(requests, list) else ())]
+    for one in inner:
+        if isinstance(one, dict) and isinstance(one.get("model"), str):
+            one["model"] = name
+            changed = True
+    return dumps(source) if changed else body

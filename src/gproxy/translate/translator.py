@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from gproxy.canonical.failure import VendorError
+from gproxy.canonical.operation import Dialect, Operation
 from gproxy.canonical.usage import Usage
 from gproxy.errors import Failure
+
+BYTES_PER_TOKEN: Final = 4
+"""For estimates where a vendor reports nothing: what tokenizers make of English text, on average."""
+
+FREE: Final = frozenset({Operation.COUNT_TOKENS})
+"""Operations that use no tokens, whatever figures their answers hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +31,40 @@ class Names:
 
 
 class Translator(Protocol):
-    """One attempt's road. Made fresh for each attempt; never reused."""
+    """One attempt's road. Made fresh for each attempt; never reused.
+
+    request ─► begins ─► ( complaint ─► answer )  or  ( feed* ─► end ), with cut and keep_alive in between
+    """
+
+    @property
+    def dialect_out(self) -> Dialect:
+        """The upstream's dialect."""
+        ...
 
     def request(self, body: bytes) -> bytes:
-        """The body to send upstream. Raises `Refused` when the body cannot be sent to this dialect."""
+        """The body to send upstream. Raises `JsonProblem`, or `Refused` when it cannot be said in this dialect."""
+        ...
+
+    def begins(self, content_type: bytes) -> bool:
+        """The head of a good answer is here; whether its body is to be relayed piece by piece."""
+        ...
+
+    @property
+    def content_type(self) -> bytes | None:
+        """What the client's head says of the body; None for what the upstream's says."""
+        ...
+
+    @property
+    def loss_header(self) -> str:
+        """What could not be carried, as far as known by now: a comma list of features, empty when nothing."""
         ...
 
     def decode_error(self, body: bytes) -> VendorError:
         """A vendor's error body taken apart; never fails."""
+        ...
+
+    def encode_error(self, failure: Failure, error: VendorError) -> bytes | None:
+        """A vendor's complaint in the client's dialect; None when its own body can be passed on."""
         ...
 
     def complaint(self, body: bytes) -> VendorError | None:
@@ -39,7 +72,7 @@ class Translator(Protocol):
         ...
 
     def answer(self, body: bytes) -> bytes:
-        """A whole buffered answer, for the client."""
+        """A whole buffered answer, for the client. Asked once, after `complaint`."""
         ...
 
     def feed(self, chunk: bytes) -> bytes:
@@ -71,6 +104,11 @@ class Translator(Protocol):
     @property
     def finished(self) -> bool:
         """Whether the answer reached its dialect's own end."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is due to the client, be it finished or not."""
         ...
 
     @property

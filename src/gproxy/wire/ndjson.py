@@ -66,6 +66,11 @@ class Array:
         self._escaped = False
 
     @property
+    def depth(self) -> int:
+        """How many brackets are open: 1 between the elements of the array."""
+        return self._depth
+
+    @property
     def inside(self) -> bool:
         """Whether the array has begun and has not ended."""
         return self._depth > 0

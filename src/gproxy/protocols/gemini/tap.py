@@ -103,7 +103,7 @@ class StreamTap:
     Usage is always part of this dialect's streams, so `hide_usage_chunk` has nothing to hide.
     """
 
-    __slots__ = ("_alters", "_array", "_max_frame", "_tap", "_undecided")
+    __slots__ = ("_alters", "_array", "_elements", "_max_frame", "_tap", "_undecided")
 
     _array: Array | None
 
@@ -115,6 +115,7 @@ class StreamTap:
         self._tap = _SseTap(model_override=model_override, max_frame=max_frame)
         self._max_frame = max_frame
         self._array = None
+        self._elements = 0
         self._undecided = True
         self._alters = model_override is not None
 
@@ -143,6 +144,21 @@ class StreamTap:
         """Bytes of text and arguments produced so far."""
         return self._tap.text_bytes
 
+    @property
+    def is_array(self) -> bool:
+        """Whether the stream is a JSON array (and has begun)."""
+        return self._array is not None
+
+    @property
+    def between_frames(self) -> bool:
+        """Whether what was fed so far ends at the end of a frame or an element."""
+        return self._tap.between_frames if self._array is None else self._array.depth == 1
+
+    @property
+    def elements(self) -> int:
+        """How many elements of an array went by."""
+        return self._elements
+
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes from upstream; returns what goes to the client now (maybe nothing yet)."""
         if self._undecided:
@@ -168,6 +184,7 @@ class StreamTap:
             held = array.take()
             self._array = None
             return held + chunk if self._alters else chunk
+        self._elements += sum(whole for _, whole in pieces)
         out = [self._tap.element(piece) if whole else piece for piece, whole in pieces]
         return b"".join(out) if self._alters else chunk
 

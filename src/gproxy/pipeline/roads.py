@@ -1,0 +1,146 @@
+"""From a request and a provider to the road between them: which translator, which endpoint, what travels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gproxy.canonical.loss import LossPolicy
+from gproxy.canonical.operation import Dialect, Operation
+from gproxy.channels.vendor import Endpoint
+from gproxy.errors import Failure, Kind, Refused
+from gproxy.pipeline.exchange import Exchange
+from gproxy.routing.provider import Provider
+from gproxy.routing.route import Candidate, Resolution
+from gproxy.translate.counting import Count
+from gproxy.translate.guard import Tally
+from gproxy.translate.hub import Hub, Setup
+from gproxy.translate.passthrough import Passthrough
+from gproxy.translate.path import NoRoad, Road, Way, road
+from gproxy.translate.translator import Names, Translator
+from gproxy.wire.http import Header
+from gproxy.wire.json import Peek
+
+_JSON: Final = b"application/json"
+_FORMS: Final = frozenset({Operation.EDIT_IMAGE, Operation.TRANSCRIBE})
+_MAY_STREAM: Final = frozenset(
+    {Operation.GENERATE, Operation.COMPLETE, Operation.CREATE_IMAGE, Operation.EDIT_IMAGE, Operation.TRANSCRIBE}
+)
+_SSE: Final = "alt=sse"
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What goes upstream beside the body."""
+
+    endpoint: Endpoint
+    headers: list[Header]
+    query: str
+    content_type: bytes
+
+
+def operation_of(x: Exchange) -> Operation:
+    """What is asked, as vendors' tables name it: a generate call that streams is one of its own."""
+    if x.call.operation in {Operation.GENERATE, Operation.STREAM}:
+        return Operation.STREAM if x.stream else Operation.GENERATE
+    return x.call.operation
+
+
+def streams(x: Exchange, asked: Peek) -> bool:
+    """Whether the answer is to come piece by piece: Gemini says it in the path, the others in the body."""
+    if x.call.operation is Operation.STREAM:
+        return True
+    return asked.stream and x.call.operation in _MAY_STREAM and x.call.dialect is not Dialect.GEMINI
+
+
+def road_of(x: Exchange, provider: Provider, model: str) -> Road[Endpoint]:
+    """The road to one provider. Raises `Refused` (501) when there is none."""
+    found = road(provider.vendor, operation_of(x), x.call.dialect, model, LossPolicy(provider.loss))
+    if isinstance(found, NoRoad):
+        raise Refused(Failure(Kind.UNSUPPORTED, f"the provider {provider.name!r} cannot do this: {found.reason}"))
+    return found
+
+
+def reachable(x: Exchange, resolution: Resolution) -> tuple[Resolution, bool]:
+    """The candidates that can serve this call, and whether it is answered here, without any of them.
+
+    Raises `Refused` (501) when no candidate can.
+    """
+    refusal: Refused | None = None
+    upstream: list[Candidate] = []
+    local = False
+    for candidate in resolution.candidates:
+        try:
+            found = road_of(x, candidate.provider, candidate.model_id)
+        except Refused as why:
+            refusal = refusal or why
+            continue
+        if found.endpoint is None:
+            local = True
+        else:
+            upstream.append(candidate)
+    if upstream:
+        same = len(upstream) == len(resolution.candidates)
+        return resolution if same else replace(resolution, candidates=tuple(upstream)), False
+    if local:
+        return resolution, True
+    assert refusal is not None
+    raise refusal
+
+
+def wants_array(x: Exchange) -> bool:
+    """Whether a Gemini client reads its stream as one JSON array."""
+    return x.call.dialect is Dialect.GEMINI and x.stream and _SSE not in x.call.query.split("&")
+
+
+def translator_of(
+    x: Exchange, candidate: Candidate, way: Road[Endpoint], peek: Peek, guards: Tally, now_us: int
+) -> Translator:
+    """A fresh translator for one attempt."""
+    vendor = candidate.provider.vendor
+    names = Names(asked=x.model_asked, upstream=candidate.model_id)
+    match way.way:
+        case Way.HUB:
+            model = x.snapshot.models.get((candidate.provider.name, candidate.model_id))
+            setup = Setup(
+                dialect=way.dialect,
+                dialect_out=way.to,
+                names=names,
+                streams=x.stream,
+                upstream_streams=way.operation is Operation.STREAM,
+                loss=way.loss,
+                asks_usage=vendor.asks_usage,
+                max_output=None if model is None else model.max_output_tokens,
+                array=wants_array(x),
+                id=x.request_id,
+                created=now_us // 1_000_000,
+            )
+            return Hub(setup, guards)
+        case Way.COUNT:
+            return Count(way.dialect, way.to, names)
+        case _:
+            return Passthrough(
+                x.call.dialect,
+                names,
+                streams=x.stream,
+                include_usage=peek.include_usage,
+                vendor_reports_unasked=not vendor.asks_usage,
+                operation=x.call.operation,
+            )
+
+
+def carried(x: Exchange, way: Road[Endpoint]) -> Carried:
+    """The endpoint, and what of the caller's head concerns it."""
+    endpoint = way.endpoint
+    assert endpoint is not None, "a road that leads nowhere is not travelled"
+    if way.way is not Way.PASSTHROUGH:
+        # Version and query belong to the dialect the caller speaks; here the channel's own hold.
+        headers = [pair for pair in x.call.headers if pair[0] != b"anthropic-version"]
+        return Carried(endpoint, headers, "", _JSON)
+    if wants_array(x):
+        kept = [field for field in endpoint.query.split("&") if field != _SSE]
+        endpoint = replace(endpoint, query="&".join(kept))
+    content_type = _JSON
+    if x.call.operation in _FORMS:
+        content_type = next((value for name, value in x.call.headers if name == b"content-type"), _JSON)
+    return Carried(endpoint, list(x.call.headers), x.call.query, content_type)
