@@ -327,3 +327,14 @@ def test_gemini_errors_inside_a_stream() -> None:
         assert run(tap, cut(text, 5)) == text
         assert tap.error is not None
         assert (tap.error.status, tap.error.type) == (503, "UNAVAILABLE")
+
+
+@pytest.mark.parametrize("name", ["a\ud800b", "\udfff", "nul\0"])
+def test_a_name_that_is_no_text_costs_neither_the_stream_nor_its_figures(name: str) -> None:
+    first = {"model": name, "choices": [{"index": 0, "delta": {"content": "hi"}}], "usage": None}
+    last = {"model": name, "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}}
+    text = b"".join(b"data: %b\n\n" % json.dumps(each).encode() for each in (first, last)) + b"data: [DONE]\n\n"
+    tap = chat.StreamTap()
+    assert run(tap, [text]) == text
+    assert (tap.usage.input, tap.usage.output, tap.finished) == (5, 6, True)
+    assert tap.model == name

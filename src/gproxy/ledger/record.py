@@ -8,10 +8,14 @@ Fields are appended, never reordered or removed: journals outlive versions. Mone
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from gproxy.canonical.usage import Source
+
+NAME_CHARS: Final = 200
+"""The longest name a row holds, in characters; the width of the table's columns."""
 
 
 class Outcome(StrEnum):
@@ -134,6 +138,11 @@ class UsageRow(msgspec.Struct, frozen=True):
     excess_nano_usd: int
 
 
+def _storable(name: str) -> str:
+    """A name as the vendor gave it, in what every database can hold: a vendor's odd name must not cost its bill."""
+    return name[:NAME_CHARS].replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def row_of(opened: Opened, closed: Closed) -> UsageRow:
     """The table row of a finished attempt. `at` is when the attempt began."""
     return UsageRow(
@@ -150,7 +159,7 @@ def row_of(opened: Opened, closed: Closed) -> UsageRow:
         dialect_out=opened.dialect_out,
         operation=opened.operation,
         model_asked=opened.model_asked,
-        model_served=closed.model_served or opened.model_upstream,
+        model_served=_storable(closed.model_served) or opened.model_upstream,
         route_name=opened.route_name,
         input_tokens=closed.input_tokens,
         output_tokens=closed.output_tokens,

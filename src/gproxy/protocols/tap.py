@@ -15,7 +15,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gproxy.canonical.usage import UNKNOWN, Usage
-from gproxy.wire.json import JsonProblem, dumps, loads, patch
+from gproxy.wire.json import JsonProblem, dumps, loads, loads_lenient, patch
 from gproxy.wire.sse import MAX_FRAME, Blocks, FrameTooLong, parse, split
 
 if TYPE_CHECKING:
@@ -31,6 +31,15 @@ def text_fields(*names: str) -> re.Pattern[bytes]:
     """A pattern for the JSON strings of the given fields; group 1 is the text as it is escaped on the wire."""
     prefix = "|".join(names)
     return re.compile((f"(?:{prefix})" if len(names) > 1 else prefix).encode() + _STRING)
+
+
+def _name(text: bytes) -> str | None:
+    """A model's name as a vendor wrote it; none that could not even be read by a lenient reader."""
+    try:
+        found = loads_lenient(text)
+    except JsonProblem:
+        return None
+    return found if isinstance(found, str) and found else None
 
 
 class SseTap:
@@ -140,7 +149,7 @@ class SseTap:
         """Learn from complete frames; the block without its withheld frames when there are any."""
         self._count(block)
         if self.model is None and (found := _MODEL.search(block)):
-            self.model = loads(found.group(1)) or None
+            self.model = _name(found.group(1))
         if not self.marked(block):
             return None
         frames = split(block)
@@ -155,7 +164,7 @@ class SseTap:
         if event is None:
             return True
         try:
-            body = loads(event.data)
+            body = loads_lenient(event.data)
         except JsonProblem:
             body = None
         if not isinstance(body, dict):
