@@ -150,7 +150,6 @@ class Settings:
         NETWORKS,
         Group.LISTEN,
         "Addresses or networks whose forwarded-for headers are believed.",
-        missing="this version believes no forwarded-for header",
     )
     workers: int = _setting(
         1,
@@ -158,7 +157,6 @@ class Settings:
         whole(1, 256),
         Group.LISTEN,
         "Processes on this host that share the listening socket.",
-        missing="this version runs one process",
     )
     dsn: Secret | None = _setting(
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 
 from gproxy.clock import Clock
@@ -10,6 +11,7 @@ from gproxy.runtime import upgrade
 from gproxy.runtime.compose import World
 from gproxy.runtime.lifecycle import Lifecycle
 from gproxy.runtime.notify import Notifier
+from gproxy.runtime.supervisor import watch_lifeline, worker_number
 from gproxy.runtime.tls import BadCertificate
 from gproxy.storage.errors import StorageError
 
@@ -28,6 +30,7 @@ class Caretaker:
         """Take the signals, and keep the service manager's watchdog fed."""
         loop.add_signal_handler(signal.SIGHUP, self._begin, "reload")
         loop.add_signal_handler(signal.SIGUSR2, self._begin, "upgrade")
+        watch_lifeline(loop, lambda: self._life.stop(signal.SIGTERM))
         if self._notifier.watchdog_interval is not None:
             self._begin("watchdog")
 
@@ -57,6 +60,10 @@ class Caretaker:
 
     async def _upgrade(self) -> None:
         log = self._world.log
+        if worker_number(os.environ):
+            # The master has started a successor already.
+            self._life.stop(signal.SIGUSR2)
+            return
         log.info("upgrade: starting the new process")
         try:
             pid = await upgrade.start_successor(self._world.sockets)

@@ -8,6 +8,7 @@ the lifecycle takes apart again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import socket
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from gproxy.access.counters import MemoryCounters
 from gproxy.channels.loader import catalog
 from gproxy.clock import SystemClock
 from gproxy.config.settings import Settings
@@ -36,6 +38,7 @@ from gproxy.routing.health import HealthBoard, HealthRecord
 from gproxy.routing.plan import Board
 from gproxy.routing.selection import Load
 from gproxy.runtime import tls, upgrade
+from gproxy.runtime.accounts import PUBLISH_EVERY, MemoryAccounts
 from gproxy.runtime.bindings import HealthStore, LedgerStore
 from gproxy.runtime.files import prepare
 from gproxy.runtime.health import Health, Ping
@@ -78,6 +81,7 @@ BEHIND: Final = 5_000
 """Rows waiting in the journal from which readiness turns amber."""
 
 _RETRY_DATABASE: Final = 0.5
+_LAST_WORD: Final = 0.2
 
 
 class World:
@@ -94,6 +98,7 @@ class World:
         self.snapshot: Snapshot
         self.journal: Journal
         self.sink: UsageSink
+        self.accounts: MemoryAccounts | None = None
         self.broadcaster: HealthBroadcaster[HealthRecord]
         self.board = Board(HealthBoard(), Load(), RetryBudgets())
         self.upstream: UpstreamClient
@@ -126,6 +131,8 @@ class World:
         for problem in loaded.problems:
             self.log.warning("left out of the snapshot", problem=str(problem))
         self.snapshot = loaded.snapshot
+        if self.accounts is not None:
+            await self.accounts.repair()  # somebody may have set what was spent
         # What is kept beside the snapshot forgets what is no more.
         credentials = {one.id for provider in self.snapshot.providers.values() for one in provider.credentials}
         self.board.health.keep(credentials)
@@ -168,7 +175,14 @@ class World:
         stopped = await self.workers.stop(seconds)
         report.late_workers = [*stopped.late, *stopped.failed]
         report.rows_flushed = self.sink.report().flushed
+        await self._show_holds()
         report.health_states_flushed = self.broadcaster.flushed
+
+    async def _show_holds(self) -> None:
+        if self.accounts is not None:
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(_LAST_WORD):
+                    await self.accounts.publish()
 
     async def previous_report(self) -> str | None:
         """How the last process of this database ended, in one line."""
@@ -217,7 +231,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     await _seed(world)
     settings = world.settings = overlaid(settings, await load_settings(world.db))
     world.in_flight_requests.limit = settings.max_in_flight
-    world.sockets, world.shared_sockets = _sockets(settings)
+    world.sockets, world.shared_sockets = listening_sockets(settings)
     if settings.tls_cert is not None and settings.tls_key is not None:
         world.tls = await asyncio.to_thread(tls.server_context, settings.tls_cert, settings.tls_key)
     world.admin = await ensure_admin(
@@ -235,8 +249,11 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     await world.load()
 
     world.journal = Journal.create(
-        journals, clock, power=settings.durability == "power", max_bytes=settings.journal_max_bytes
+        journals, clock, power=settings.durability == "power", max_bytes=settings.journal_max_bytes // settings.workers
     )
+    accounts = MemoryAccounts(MemoryCounters(clock), ledger, world.db, clock, lambda: store.batches)
+    await accounts.restore(world.snapshot)
+    store.accounts = world.accounts = accounts
     dice = random.SystemRandom().random
     say = _say(log)
     world.sink = UsageSink(world.journal, store, clock, dice, say)
@@ -263,7 +280,12 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     )
     ingress = Ingress(
         snapshot=lambda: world.snapshot,
-        gateway=Gateway(attempts=attempts, board=world.board, max_attempts=settings.max_attempts),
+        gateway=Gateway(
+            attempts=attempts,
+            board=world.board,
+            counters=accounts.counters,
+            max_attempts=settings.max_attempts,
+        ),
         in_flight=world.in_flight_requests,
         clock=clock,
         max_body=settings.max_body,
@@ -284,8 +306,9 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
             world.sink,
             world.broadcaster,
             quota_reconciler(store, say),
-            rate_limit_gc([], clock, say),
+            rate_limit_gc([accounts.counters], clock, say),
             Periodic("stream_pulse", 1.0, beat, say),
+            Periodic("quota_holds", PUBLISH_EVERY, accounts.publish, say),
             Periodic("journal_adopter", ADOPT_EVERY, adopt, say),
             Periodic("snapshot_watcher", FOLLOW_EVERY, world.follow, say),
         ],
@@ -356,7 +379,7 @@ def _health_changed(world: World) -> None:
             world.broadcaster.mark(f"{record.credential_id} {record.model or ''}", record)
 
 
-def _sockets(settings: Settings) -> tuple[list[socket.socket], bool]:
+def listening_sockets(settings: Settings) -> tuple[list[socket.socket], bool]:
     """The sockets to listen on, and whether another process holds them too."""
     handed = upgrade.inherited_sockets(os.environ) or activated_sockets(os.environ)
     if handed:

@@ -23,12 +23,13 @@ from gproxy.config.settings import Settings
 from gproxy.ids import new_id
 from gproxy.runtime import upgrade, watchdog
 from gproxy.runtime.caretaker import Caretaker
-from gproxy.runtime.compose import World, build
+from gproxy.runtime.compose import World, build, listening_sockets
 from gproxy.runtime.files import Unwritable
 from gproxy.runtime.lifecycle import Bounds, Lifecycle, State, Stop
 from gproxy.runtime.logs import Level, Log, wants_text
 from gproxy.runtime.notify import Notifier
 from gproxy.runtime.report import EXIT_LEFT_BEHIND, DrainReport
+from gproxy.runtime.supervisor import Supervisor, worker_number
 from gproxy.runtime.tls import BadCertificate
 from gproxy.seed.problems import SeedProblems
 from gproxy.server.listener import BindError
@@ -49,7 +50,9 @@ def run(settings: Settings, *, demo: bool) -> int:
     """
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    code = loop.run_until_complete(_serve(settings, demo=demo))
+    # The demo is one process: its vendor lives in it.
+    master = settings.workers > 1 and not demo and not worker_number(os.environ)
+    code = loop.run_until_complete(_supervise(settings) if master else _serve(settings, demo=demo))
     # Not through the interpreter's own end: it would join executor and driver threads that may hang, and
     # everything that had to be flushed is flushed.
     for stream in (sys.stdout, sys.stderr):
@@ -58,10 +61,31 @@ def run(settings: Settings, *, demo: bool) -> int:
     os._exit(code)
 
 
+async def _supervise(settings: Settings) -> int:
+    log = _log(settings)
+    try:
+        sockets, _ = listening_sockets(settings)
+    except BindError as error:
+        return _refuse([str(error)])
+    bounds = Bounds(settings.shutdown_delay, settings.drain_timeout, settings.worker_timeout)
+    code = await Supervisor(settings.workers, sockets, bounds, log).run()
+    log.close()
+    return code
+
+
+def _log(settings: Settings) -> Log:
+    as_text = wants_text(settings.log_format)
+    return Log(
+        SystemClock(),
+        level=Level[settings.log_level.upper()],
+        as_json=not as_text,
+        colour=as_text and _coloured(),
+    )
+
+
 async def _serve(settings: Settings, *, demo: bool) -> int:
     clock = SystemClock()
-    as_text = wants_text(settings.log_format)
-    log = Log(clock, level=Level[settings.log_level.upper()], as_json=not as_text, colour=as_text and _coloured())
+    log = _log(settings)
     notifier = Notifier(os.environ)
 
     def bounds() -> Bounds:
@@ -142,6 +166,8 @@ def _url(world: World) -> str:
 
 def _greet(world: World, demo_key: str | None) -> None:
     """The ready line, what was made on the first run (shown once, never logged), and a request to paste."""
+    if worker_number(os.environ) > 1:
+        return  # the first one has said it all
     url = _url(world)
     lines = [f"gproxy {__version__} listening on {url}/"]
     admin = world.admin

@@ -84,7 +84,7 @@ async def start_successor(sockets: Sequence[socket.socket], timeout: float = TIM
         raise UpgradeFailed(f"the new process cannot be started: {error.strerror}") from error
     os.close(writing)
     try:
-        told = await asyncio.wait_for(_first_byte(reading), timeout)
+        told = await asyncio.wait_for(first_byte(reading), timeout)
     except TimeoutError:
         told = False
         reason = f"the new process was not ready within {timeout:g} s"
@@ -101,7 +101,7 @@ async def start_successor(sockets: Sequence[socket.socket], timeout: float = TIM
     return child.pid
 
 
-async def _first_byte(reading: int) -> bool:
+async def first_byte(reading: int) -> bool:
     """Whether a byte comes before the end of the pipe (the other side's death closes it)."""
     loop = asyncio.get_running_loop()
     told: asyncio.Future[bool] = loop.create_future()

@@ -1,0 +1,88 @@
+"""Several processes on one socket: whoever is signalled, nobody is orphaned and no row is lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process import rig
+from tests.process.streams import many, running
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def pair(folder: Path, vendor: rig.Vendor) -> Iterator[rig.Gateway]:
+    with rig.gateway(folder, rig.seed(vendor.port), "--workers", "2", "--drain-timeout", "5s") as made:
+        rig.await_that(lambda: serving(made, 1), made, "both workers")
+        yield made
+
+
+def serving(gateway: rig.Gateway, times: int) -> bool | None:
+    """Whether the master has said so often that a worker (or all of them) serves."""
+    return (
+        True if sum(b"serves" in line or b"all workers serve" in line for line in tuple(gateway.err)) >= times else None
+    )
+
+
+def children(gateway: rig.Gateway) -> list[int]:
+    path = Path(f"/proc/{gateway.popen.pid}/task/{gateway.popen.pid}/children")
+    try:
+        return [int(text) for text in path.read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_of_the_master_drains_both(pair: rig.Gateway, number: signal.Signals) -> None:
+    workers = children(pair)
+    calls = many(pair, 40, "sim~tokens=20~delay=0.04")
+    async with running(calls) as together:
+        pair.signal(number)
+        await together
+        code = await asyncio.to_thread(pair.wait)
+    assert code == 0, pair.text
+    assert [call.error for call in calls if not call.done] == []
+    assert len(pair.rows()) == 40
+    assert not [pid for pid in workers if alive(pid)]
+    assert len(pair.query("SELECT id FROM shutdowns")) == 2
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_rows_land(pair: rig.Gateway) -> None:
+    body = {"model": "sim-model", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+    for _ in range(20):
+        assert pair.request("POST", "/v1/chat/completions", body)[0] == 200
+    before = children(pair)
+    os.kill(before[1], signal.SIGKILL)
+    rig.await_that(lambda: serving(pair, 2), pair, "a new worker")
+    for _ in range(20):
+        assert pair.request("POST", "/v1/chat/completions", body)[0] == 200
+    assert pair.stop() == 0
+    # What the killed one still held lies in its journal; the worker that came after it adopted it.
+    assert len(pair.rows()) == 40
+
+
+def test_a_master_that_is_killed_takes_its_workers_along(pair: rig.Gateway) -> None:
+    workers = children(pair)
+    pair.signal(signal.SIGKILL)
+    pair.wait()
+    rig.await_that(lambda: True if not any(alive(pid) for pid in workers) else None, rig.Anyone(), "the workers' end")
+
+
+def test_a_start_that_is_refused_ends_the_master_with_the_workers_code(folder: Path, vendor: rig.Vendor) -> None:
+    made = rig.Gateway(folder, "nonsense", "--workers", "2")
+    made.start(ready=False)
+    assert made.wait() == 1
+    assert "not valid TOML" in made.text
