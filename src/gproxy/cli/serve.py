@@ -71,6 +71,9 @@ def start(flags: Mapping[str, str], env: Mapping[str, str], *, demo: bool) -> in
     # the process cleanly: nothing has begun. As process 1 it would not be heard at all without a handler.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
+    # Their default would end the process; until it serves there is nothing to reload or to hand over.
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     from gproxy.runtime.serve import run
 
     return run(settings, demo=demo)

@@ -118,6 +118,12 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
     except _REFUSALS as error:
         return _refuse([str(error)])
 
+    # What lives as long as the process is no business of the collector any more; requests leave few cycles.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
+    caretaker = Caretaker(world, life, notifier, clock)
+    caretaker.install(asyncio.get_running_loop())
     upgrade.tell_ready(os.environ)
     upgrade.forget(os.environ)  # type: ignore[arg-type]  # os.environ is a dict in all but type
     notifier.send("READY=1", f"MAINPID={os.getpid()}", f"STATUS=serving on {_url(world)}")
@@ -125,12 +131,6 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
     if previous is not None:
         log.info("previous shutdown", report=previous)
     _greet(world, None if beside is None else beside.key.reveal())
-    # What lives as long as the process is no business of the collector any more; requests leave few cycles.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 50)
-    caretaker = Caretaker(world, life, notifier, clock)
-    caretaker.install(asyncio.get_running_loop())
     await life.wait_for_signal()
 
     report = DrainReport(new_id(), world.journal.id, life.signal_name, clock.now_us())
