@@ -6,12 +6,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gproxy.canonical.operation import Dialect
-from gproxy.protocols import openai_chat
+from gproxy.protocols import anthropic_messages, openai_chat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gproxy.protocols.base import Dialogue
 
-DIALOGUES: Final[Mapping[Dialect, Dialogue]] = MappingProxyType({Dialect.OPENAI_CHAT: openai_chat.PROTOCOL})
+DIALOGUES: Final[Mapping[Dialect, Dialogue]] = MappingProxyType(
+    {
+        Dialect.OPENAI_CHAT: openai_chat.PROTOCOL,
+        Dialect.ANTHROPIC_MESSAGES: anthropic_messages.PROTOCOL,
+    }
+)
 """Every dialect that can be read and written, by its name."""

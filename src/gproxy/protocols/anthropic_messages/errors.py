@@ -36,15 +36,18 @@ _TYPES_BY_STATUS: Final = {
 }
 
 
+_OWN_NAMES: Final = ("_error", "_too_large")
+"""How every error type of this dialect ends."""
+
+
 def render(failure: Failure, *, vendor: VendorError | None = None, request_id: str | None = None) -> bytes:
     """The error body for a failure. `vendor`: the vendor's own complaint, whose names are kept when it is passed on."""
     status = failure.status
     kind = _TYPES.get(failure.kind) or _TYPES_BY_STATUS.get(status)
     if kind is None:
         kind = "invalid_request_error" if status < 500 else "api_error"
-    own_name = vendor.type if vendor and vendor.type and vendor.type.endswith(("_error", "_too_large")) else None
     error: dict[str, Any] = {
-        "type": own_name or kind,
+        "type": (_own_name(vendor) if vendor else None) or kind,
         "message": failure.text,
         "code": (vendor.code if vendor else None) or failure.kind.value,
     }
@@ -57,6 +60,17 @@ def render(failure: Failure, *, vendor: VendorError | None = None, request_id: s
 def stream_error(failure: Failure, *, vendor: VendorError | None = None, request_id: str | None = None) -> bytes:
     """The last frame of a stream that has begun and cannot go on."""
     return sse.encode(render(failure, vendor=vendor, request_id=request_id), "error")
+
+
+def broken_stream(error: VendorError) -> bytes:
+    """The last frame of a stream whose vendor failed after it had begun."""
+    kind = _own_name(error) or _TYPES_BY_STATUS.get(error.status or 500, "api_error")
+    fields = {"type": kind, "message": error.message, "code": error.code or Kind.UPSTREAM_ERROR.value}
+    return sse.encode(dumps({"type": "error", "error": fields}), "error")
+
+
+def _own_name(vendor: VendorError) -> str | None:
+    return vendor.type if vendor.type and vendor.type.endswith(_OWN_NAMES) else None
 
 
 def decode(body: bytes) -> VendorError:

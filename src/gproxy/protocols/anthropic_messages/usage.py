@@ -76,3 +76,28 @@ def _sum(a: Usage, b: Usage) -> Usage:
         cache_write_1h=plus(a.cache_write_1h, b.cache_write_1h),
         reasoning=plus(a.reasoning, b.reasoning),
     )
+
+
+def written(usage: Usage, raw: Any, tier: str | None) -> dict[str, Any]:
+    """The wire's usage object; the dialect demands one even when nothing is known.
+
+    `raw` is the object this dialect's own vendor sent: it goes back whole, as long as it still says the same.
+    """
+    if isinstance(raw, dict) and usage_of(raw) == usage:
+        return dict(raw)
+    out: dict[str, Any] = {
+        "input_tokens": usage.input or 0,
+        "output_tokens": usage.output or 0,
+        "cache_creation_input_tokens": (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0),
+        "cache_read_input_tokens": usage.cache_read or 0,
+    }
+    if usage.cache_write_5m is not None or usage.cache_write_1h is not None:
+        out["cache_creation"] = {
+            "ephemeral_5m_input_tokens": usage.cache_write_5m or 0,
+            "ephemeral_1h_input_tokens": usage.cache_write_1h or 0,
+        }
+    if usage.reasoning is not None:
+        out["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    if tier is not None:
+        out["service_tier"] = tier
+    return out
