@@ -224,8 +224,13 @@ class Hub:
         assert response is not None
         self._finished = True
         if self._setup.streams:
-            out = b"".join(self._write(event) for event in as_events(response))
-            return out + self._closing()
+            self._produced = 0  # counted again as it is played
+            out: list[bytes] = []
+            for event in as_events(response):
+                out.append(self._take(event))
+                if self._guard.ended:
+                    break
+            return b"".join(out)
         if not response.usage.known:
             response = replace(response, usage=self._estimate())
         return self._client.encode_response(response, self._facts, self.losses)

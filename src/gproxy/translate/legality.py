@@ -229,10 +229,10 @@ class _Gemini:
             return True
         for candidate in body.get("candidates") or ():
             index = candidate.get("index", 0)
-            if index in self._finished and (candidate.get("content") or {}).get("parts"):
-                raise Broken("after_finish_reason")
             if candidate.get("finishReason"):
-                self._finished.add(index)
+                self._finished.add(index)  # once per round, when the model runs code in between
+            elif index in self._finished:
+                raise Broken("after_finish_reason")
         return False
 
 

@@ -29,6 +29,7 @@ class Passthrough:
         "_body_bytes",
         "_body_model",
         "_body_usage",
+        "_closed",
         "_dialect",
         "_hide",
         "_names",
@@ -68,6 +69,7 @@ class Passthrough:
         self._body_usage: Usage = UNKNOWN
         self._body_bytes = 0
         self._body_model: str | None = None
+        self._closed = False
         self._whole = False
 
     @property
@@ -137,12 +139,13 @@ class Passthrough:
 
     def end(self) -> bytes:
         """What was held back at the end of the upstream's stream."""
+        self._closed = True
         return self._tap.end()
 
     def cut(self, failure: Failure) -> bytes:
         """The dialect's error event; nothing when the vendor's own has already gone through."""
         tap = self._tap
-        if tap.error is not None or tap.finished:
+        if tap.error is not None or self.finished:
             return b""
         if isinstance(tap, GeminiTap) and tap.is_array:
             # Nothing legal can follow half an element: it is left as it is, and no reader takes it for an answer.
@@ -171,7 +174,10 @@ class Passthrough:
     @property
     def finished(self) -> bool:
         """Whether the answer reached its end."""
-        return self._whole or self._tap.finished
+        if self._whole:
+            return True
+        # Gemini says a finish reason once per round of its own tools: there only the end of the stream is the end.
+        return self._tap.finished and (self._closed or self._dialect is not Dialect.GEMINI)
 
     @property
     def ended(self) -> bool:
