@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gproxy.ledger.record import NAME_CHARS, row_of
-from gproxy.storage.usage import check
+from gproxy.storage.usage_values import check
 from tests.ledger.records import closed, opened
 
 

@@ -11,39 +11,20 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import Any, Final
-
-import msgspec
 
 from gproxy.clock import Clock, SystemClock
 from gproxy.ledger.record import Outcome, UsageRow
 from gproxy.ledger.store import Position
 from gproxy.storage import sql
 from gproxy.storage.engine import LONGEST_STATEMENT, Database, Session
-from gproxy.storage.errors import Poison
 from gproxy.storage.retry import Retry
+from gproxy.storage.usage_values import COLUMNS, Values, checked, fault_of
 from gproxy.storage.users import QUOTA_COLUMNS
-
-COLUMNS: Final = tuple(each.name for each in msgspec.structs.fields(UsageRow))
 
 HOUR_US: Final = 3_600_000_000
 DAY_US: Final = 24 * HOUR_US
-_INT64: Final = 2**63
-_INT32: Final = 2**31
-
-# How long a text may be, by column; the widths of the table. Everything else is a name of 200 characters.
-_WIDTHS: Final = {
-    **dict.fromkeys(("attempt_id", "request_id", "user_id", "key_id", "credential_id"), 36),
-    **dict.fromkeys(("dialect_in", "dialect_out", "operation", "source", "outcome"), 40),
-}
-_NAME_WIDTH: Final = 200
-_SMALL: Final = frozenset({"status", "attempt_no"})
-_NULLABLE: Final = frozenset(
-    {
-        "route_name", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens",
-        "cache_write_1h_tokens", "reasoning_tokens", "audio_tokens", "first_byte_ms",
-    }
-)  # fmt: skip
 
 _ROLLUP_KEY: Final = ("period", "starts_at", "user_id", "provider_name", "model_served")
 _ROLLUP_SUMS: Final = (
@@ -90,17 +71,17 @@ class SqlLedger:
         Repeating it changes nothing. Raises `Poison` (naming the row where it can; nothing was written) or
         `DatabaseUnavailable` (whether it was written is unknown when the connection broke: repeat it).
         """
-        for row in rows:
-            check(row)
-        wanted = {row.attempt_id: row for row in sorted(rows, key=lambda row: row.attempt_id)}
+        pairs = zip(rows, checked(rows), strict=True)
+        wanted = {row.attempt_id: (row, values) for row, values in sorted(pairs, key=lambda pair: pair[0].attempt_id)}
         return await self._retry.run(lambda: self._insert(wanted, position))
 
-    async def _insert(self, wanted: Mapping[str, UsageRow], position: Position | None) -> InsertResult:
+    async def _insert(self, wanted: Mapping[str, tuple[UsageRow, Values]], position: Position | None) -> InsertResult:
         async with self._db.transaction() as tx:
             known = await _present(tx, tuple(wanted))
-            fresh = [row for attempt_id, row in wanted.items() if attempt_id not in known]
+            new = [pair for attempt_id, pair in wanted.items() if attempt_id not in known]
+            fresh = [row for row, _ in new]
             # A row that another process inserts in this moment makes this fail with Conflict; the next try sees it.
-            await tx.executemany(sql.insert("usages", COLUMNS), [_values(row) for row in fresh])
+            await tx.executemany(sql.insert("usages", COLUMNS), [values for _, values in new])
             await self._charge(tx, fresh)
             await _roll_up(tx, fresh)
             if position is not None:
@@ -233,39 +214,6 @@ SELECT COALESCE((SELECT SUM(cost_nano_usd) FROM usages WHERE user_id = :user_id)
 """
 
 
-def check(row: UsageRow) -> None:
-    """Refuse what one of the engines could not hold, so that all of them refuse the same. Raises `Poison`."""
-    for name in COLUMNS:
-        value = getattr(row, name)
-        fault = _fault(name, value)
-        if fault:
-            raise Poison(f"{name} {fault}", row_id=row.attempt_id, field=name)
-
-
-def _fault(name: str, value: Any) -> str | None:
-    if value is None:
-        return None if name in _NULLABLE else "is missing"
-    if isinstance(value, str):
-        if len(value) > _WIDTHS.get(name, _NAME_WIDTH):
-            return f"is longer than {_WIDTHS.get(name, _NAME_WIDTH)} characters"
-        if "\0" in value:
-            return "holds a NUL character"
-        if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-            return "holds half a character (a lone surrogate)"
-        return None
-    if isinstance(value, int):
-        bound = _INT32 if name in _SMALL else _INT64
-        return None if -bound <= value < bound else "is too large a number"
-    return f"is a {type(value).__name__}"
-
-
-def _values(row: UsageRow) -> tuple[Any, ...]:
-    return tuple(
-        str(value) if isinstance(value, str) else int(value) if isinstance(value, bool) else value
-        for value in (getattr(row, name) for name in COLUMNS)
-    )
-
-
 async def _present(tx: Session, attempt_ids: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for start in range(0, len(attempt_ids), 512):
@@ -276,23 +224,25 @@ async def _present(tx: Session, attempt_ids: Sequence[str]) -> set[str]:
 
 
 async def _roll_up(tx: Session, fresh: Iterable[UsageRow]) -> None:
-    totals: dict[tuple[Any, ...], list[int]] = {}
+    hours: dict[tuple[Any, ...], list[int]] = {}
     for row in fresh:
-        figures = (
-            1,
-            int(row.outcome == Outcome.FAILED),
-            row.input_tokens or 0,
-            row.output_tokens or 0,
-            row.cache_read_tokens or 0,
-            (row.cache_write_5m_tokens or 0) + (row.cache_write_1h_tokens or 0),
-            row.reasoning_tokens or 0,
-            row.cost_nano_usd,
-        )
-        for period, length in (("day", DAY_US), ("hour", HOUR_US)):
-            key = (period, row.at - row.at % length, row.user_id, row.provider_name, row.model_served)
-            sums = totals.setdefault(key, [0] * len(figures))
-            for index, figure in enumerate(figures):
-                sums[index] += figure
+        key = (row.at - row.at % HOUR_US, row.user_id, row.provider_name, row.model_served)
+        sums = hours.get(key)
+        if sums is None:
+            sums = hours[key] = [0] * len(_ROLLUP_SUMS)
+        sums[0] += 1
+        sums[1] += row.outcome == Outcome.FAILED
+        sums[2] += row.input_tokens or 0
+        sums[3] += row.output_tokens or 0
+        sums[4] += row.cache_read_tokens or 0
+        sums[5] += (row.cache_write_5m_tokens or 0) + (row.cache_write_1h_tokens or 0)
+        sums[6] += row.reasoning_tokens or 0
+        sums[7] += row.cost_nano_usd
+    totals: dict[tuple[Any, ...], list[int]] = {}
+    for (hour, *who), sums in hours.items():
+        totals["hour", hour, *who] = sums
+        day = ("day", hour - hour % DAY_US, *who)
+        totals[day] = list(map(add, totals[day], sums)) if day in totals else sums
     statement = sql.upsert(tx.dialect, "usage_rollups", _ROLLUP_KEY + _ROLLUP_SUMS, _ROLLUP_KEY, add=_ROLLUP_SUMS)
     await tx.executemany(statement, [(*key, *totals[key]) for key in sorted(totals)])
 
@@ -320,7 +270,7 @@ def _raw(row: UsageRow | bytes | str) -> tuple[str | None, str]:
     if isinstance(row, str):
         return None, json.dumps({"text": _cut(row)})
     fields = {name: _cut(getattr(row, name)) for name in COLUMNS}
-    attempt_id = row.attempt_id if _fault("attempt_id", row.attempt_id) is None else None
+    attempt_id = row.attempt_id if fault_of("attempt_id", row.attempt_id) is None else None
     return attempt_id, json.dumps(fields, ensure_ascii=True, default=repr)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gproxy.ledger.record import UsageRow
 from gproxy.storage import sql
 from gproxy.storage.engine import Session
-from gproxy.storage.usage import COLUMNS
+from gproxy.storage.usage_values import COLUMNS
 
 FILTERS: Final = frozenset(
     {
