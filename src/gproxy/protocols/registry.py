@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gproxy.canonical.operation import Dialect
-from gproxy.protocols import anthropic_messages, openai_chat
+from gproxy.protocols import anthropic_messages, gemini, openai_chat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,7 @@ DIALOGUES: Final[Mapping[Dialect, Dialogue]] = MappingProxyType(
     {
         Dialect.OPENAI_CHAT: openai_chat.PROTOCOL,
         Dialect.ANTHROPIC_MESSAGES: anthropic_messages.PROTOCOL,
+        Dialect.GEMINI: gemini.PROTOCOL,
     }
 )
 """Every dialect that can be read and written, by its name."""

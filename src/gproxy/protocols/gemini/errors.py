@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from gproxy.protocols import complaints
-from gproxy.wire.json import dumps
+from gproxy.protocols.figures import part_of
+from gproxy.wire.json import JsonProblem, dumps, loads_lenient
 
 if TYPE_CHECKING:
     from gproxy.canonical.failure import VendorError
@@ -31,6 +33,7 @@ _STATUSES: Final = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+_NAMES: Final = frozenset(_STATUSES.values()) | {"FAILED_PRECONDITION", "OUT_OF_RANGE", "CANCELLED", "DATA_LOSS"}
 
 
 def render(failure: Failure, *, vendor: VendorError | None = None) -> bytes:
@@ -49,23 +52,52 @@ def stream_error(failure: Failure, *, vendor: VendorError | None = None, array: 
 
 def decode(body: bytes) -> VendorError:
     """A vendor's error body taken apart; never fails."""
-    return complaints.read(body)
+    try:
+        found = of_value(loads_lenient(body))
+    except JsonProblem:
+        found = None
+    return found or complaints.read(body)
+
+
+def of_value(value: Any) -> VendorError | None:
+    """The complaint in a decoded body or chunk, with the field it blames; None when it does not look like one."""
+    found = complaints.of_value(value)
+    if found is None or found.param is not None:
+        return found
+    details = part_of(part_of(value[0] if isinstance(value, list) else value, "error"), "details")
+    for detail in details if isinstance(details, list) else ():
+        violations = part_of(detail, "fieldViolations")
+        for violation in violations if isinstance(violations, list) else ():
+            field = part_of(violation, "field")
+            if isinstance(field, str) and field:
+                return replace(found, param=field)
+    return found
 
 
 def _error(failure: Failure, vendor: VendorError | None) -> dict[str, Any]:
     status = failure.status
     name = _STATUSES.get(status) or ("INVALID_ARGUMENT" if status < 500 else "INTERNAL")
+    if vendor is not None and vendor.type in _NAMES:
+        name = vendor.type
     reason = (vendor.code or vendor.type if vendor else None) or failure.kind.value
     details: list[dict[str, Any]] = [
         {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "gproxy"}
     ]
-    if failure.param:
+    field = failure.param or (vendor.param if vendor else None)
+    if field:
         details.append(
             {
                 "@type": "type.googleapis.com/google.rpc.BadRequest",
-                "fieldViolations": [{"field": failure.param, "description": failure.text}],
+                "fieldViolations": [{"field": field, "description": failure.text}],
             }
         )
     if failure.retry_after is not None:
-        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{failure.retry_after:g}s"})
+        details.append(
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": _duration(failure.retry_after)}
+        )
     return {"code": status, "message": failure.text, "status": name, "details": details}
+
+
+def _duration(seconds: float) -> str:
+    """A protobuf duration: plain decimals, no exponent."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"

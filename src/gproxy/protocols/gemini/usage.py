@@ -71,3 +71,29 @@ def _audio(details: Any) -> int | None:
         if isinstance(detail, dict) and detail.get("modality") in _AUDIO:
             return count(detail.get("tokenCount"))
     return None
+
+
+def written_usage(usage: Usage) -> dict[str, Any] | None:
+    """The wire's `usageMetadata`; None when nothing is known. Its parts add up to its total."""
+    if not usage.known:
+        return None
+    answer, thoughts = usage.output or 0, usage.reasoning or 0
+    prompt = usage.total - answer
+    out: dict[str, Any] = {"promptTokenCount": prompt, "candidatesTokenCount": max(answer - thoughts, 0)}
+    if usage.cache_read is not None:
+        out["cachedContentTokenCount"] = usage.cache_read
+    if usage.reasoning is not None:
+        out["thoughtsTokenCount"] = min(thoughts, answer)
+    out["totalTokenCount"] = prompt + answer
+    if usage.audio_input is not None:
+        out["promptTokensDetails"] = _details(usage.audio_input, prompt)
+    if usage.audio_output is not None:
+        out["candidatesTokensDetails"] = _details(usage.audio_output, max(answer - thoughts, 0))
+    return out
+
+
+def _details(spoken: int, total: int) -> list[dict[str, Any]]:
+    return [
+        {"modality": "AUDIO", "tokenCount": spoken},
+        {"modality": "TEXT", "tokenCount": max(total - spoken, 0)},
+    ]

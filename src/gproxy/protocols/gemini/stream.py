@@ -1,0 +1,340 @@
+"""Reading streams: each chunk is a whole `GenerateContentResponse` that goes on where the last one ended.
+
+Text grows over chunks, calls come whole (or in pieces, where asked for), usage stands in every chunk. A finish
+reason may come early and again: what counts is the end of the stream.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from typing import TYPE_CHECKING, Any, Final
+
+from gproxy.canonical.events import (
+    ChoiceFinished,
+    Event,
+    Failed,
+    Finished,
+    LogprobsDelta,
+    Started,
+    UsageReported,
+)
+from gproxy.canonical.failure import VendorError
+from gproxy.canonical.part import Audio, Citation, Inline, Part, Text, Thinking, ToolCall
+from gproxy.canonical.response import Stop
+from gproxy.canonical.usage import UNKNOWN
+from gproxy.protocols.assembly import Growing
+from gproxy.protocols.figures import count
+from gproxy.protocols.gemini import errors
+from gproxy.protocols.gemini.content import part_of
+from gproxy.protocols.gemini.framing import DONE, Frames, NoSense
+from gproxy.protocols.gemini.grounding import citations_of
+from gproxy.protocols.gemini.names import OWN, named, several, signature_of
+from gproxy.protocols.gemini.partial import Arguments
+from gproxy.protocols.gemini.response import (
+    blocked,
+    calls_of,
+    candidate_extras,
+    created_of,
+    extras_of,
+    logprobs_of,
+    says_nothing,
+    stop_of,
+    tier_of,
+)
+from gproxy.protocols.gemini.usage import usage_of
+from gproxy.protocols.reading import at, table, text
+from gproxy.wire.json import JsonProblem, dumps, loads_lenient
+from gproxy.wire.sse import FrameTooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_BROKE_OFF: Final = "the vendor's stream broke off before its end"
+_NO_SENSE: Final = "the vendor's stream holds a chunk that is no JSON object"
+_RAW_SOUND: Final = ("audio/l16", "audio/pcm")
+
+
+class Decoder:
+    """Reads one upstream stream, in either form. See `protocols.base.StreamDecoder`."""
+
+    __slots__ = ("_choices", "_ended", "_extras", "_frames", "_id", "_refused", "_started", "_tier", "_usage")
+
+    def __init__(self) -> None:
+        self._frames = Frames()
+        self._choices: dict[int, _Choice] = {}
+        self._id = ""
+        self._started = False
+        self._ended = False
+        self._tier: str | None = None
+        self._refused: Stop | None = None
+        self._extras: dict[str, Any] = {}
+        self._usage = UNKNOWN
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events these bytes make."""
+        return [] if self._ended else self._read(self._frames.feed(chunk))
+
+    def end(self) -> list[Event]:
+        """The upstream is at its end: a finish reason makes it whole, else it broke off."""
+        events = [] if self._ended else self._read(self._frames.end())
+        if self._ended:
+            return events
+        if self._refused is None and all(choice.stop is None for choice in self._choices.values()):
+            return events + self._fail(VendorError(_BROKE_OFF))
+        return events + self._finish()
+
+    def _read(self, frames: Iterator[bytes]) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for data in frames:
+                if data.strip() == DONE:
+                    continue
+                events += self._frame(data)
+                if self._ended:
+                    break
+        except FrameTooLong as problem:
+            events += self._fail(VendorError(f"the vendor sent {problem}"))
+        except NoSense:
+            events += self._fail(VendorError(_NO_SENSE))
+        return events
+
+    def _frame(self, data: bytes) -> list[Event]:
+        try:
+            value = loads_lenient(data)
+        except JsonProblem:
+            value = None
+        if not isinstance(value, dict):
+            return self._fail(VendorError(_NO_SENSE))
+        body = named(value)
+        if body.get("error"):
+            return self._fail(errors.of_value(body) or VendorError("the vendor reported an error"))
+        events: list[Event] = []
+        try:
+            for event in self._chunk(body):
+                events.append(event)  # noqa: PERF402 - what came before a problem is kept
+        except JsonProblem as problem:
+            events += self._fail(VendorError(f"the vendor's stream makes no sense: {problem.text}"))
+        return events
+
+    def _chunk(self, body: Mapping[str, Any]) -> Iterator[Event]:
+        if not self._started:
+            yield self._start(body)
+        left = extras_of(body).get(OWN, {})
+        self._extras.update(left)
+        self._tier = tier_of(body) or self._tier
+        self._refused = blocked(body) or self._refused
+        for i, candidate in enumerate(several(body, "candidates") or ()):
+            index = count(candidate.get("index"))
+            index = i if index is None else index
+            state = self._choices.get(index)
+            if state is None:
+                state = self._choices[index] = _Choice(index, self._id)
+            yield from state.take(candidate, at("candidates", i))
+        usage = usage_of(body.get("usageMetadata"))
+        if usage.known:
+            self._usage = self._usage.then(usage)
+            yield UsageReported(self._usage)
+
+    def _start(self, body: Mapping[str, Any]) -> Started:
+        self._started = True
+        own_id, model = body.get("responseId"), body.get("modelVersion")
+        self._id = own_id if isinstance(own_id, str) else ""
+        return Started(self._id, model if isinstance(model, str) else "", created_of(body), tier_of(body))
+
+    def _finish(self) -> list[Event]:
+        self._ended = True
+        events: list[Event] = [] if self._started else [Started(self._id, "")]
+        for index in sorted(self._choices):
+            events += self._choices[index].finish()
+        if not self._choices:
+            events.append(ChoiceFinished(0, self._refused))
+        return [*events, Finished(self._usage, self._tier, {OWN: self._extras} if self._extras else {})]
+
+    def _fail(self, error: VendorError) -> list[Event]:
+        self._ended = True
+        events: list[Event] = [] if self._started else [Started(self._id, "")]
+        for index in sorted(self._choices):
+            events += self._choices[index].close()
+        return [*events, Failed(error)]
+
+
+class _Choice:
+    """One candidate while it streams: at most one part is open."""
+
+    __slots__ = (
+        "_arguments", "_calls", "_closed", "_extras", "_has_calls", "_index", "_last", "_open", "_parts", "_signed",
+        "_spare", "stop",
+    )  # fmt: skip
+
+    def __init__(self, index: int, response_id: str) -> None:
+        self._index = index
+        self._calls = calls_of(response_id, index)
+        self._parts = 0
+        self._open: Growing | None = None
+        self._signed = False
+        self._arguments: Arguments | None = None
+        self._spare = b""
+        self._closed: list[Part] = []
+        self._has_calls = False
+        self._extras: dict[str, Any] = {}
+        self._last: Mapping[str, Any] = {}
+        self.stop: Stop | None = None
+
+    def take(self, candidate: Mapping[str, Any], where: str) -> Iterator[Event]:
+        content = named(table(candidate, "content", where) or {})
+        inside = at(at(where, "content"), "parts")
+        fresh = True
+        for i, item in enumerate(several(content, "parts", inside) or ()):
+            yield from self._part(item, at(inside, i), fresh=fresh)
+            fresh = False
+        logprobs = logprobs_of(candidate.get("logprobsResult"))
+        if logprobs is not None:
+            yield LogprobsDelta(self._index, logprobs)
+        self._extras.update(candidate_extras(candidate).get(OWN, {}))
+        stop = stop_of(candidate, calls=False)
+        if stop is not None:
+            self.stop = stop
+            self._last = candidate
+
+    def finish(self) -> list[Event]:
+        events: list[Event] = []
+        events += self._cite()
+        events += self.close()
+        stop = self.stop and stop_of(self._last, calls=self._has_calls)
+        return [*events, ChoiceFinished(self._index, stop, {OWN: self._extras} if self._extras else {})]
+
+    def close(self) -> list[Event]:
+        """Close what is open."""
+        if self._open is None:
+            return []
+        events: list[Event] = []
+        if self._arguments is not None:
+            events += self._open.arguments(dumps(self._arguments.value).decode())
+            self._arguments = None
+        if self._spare:
+            events += self._open.audio(b64encode(self._spare).decode())
+            self._spare = b""
+        self._closed.append(self._open.whole())
+        events.append(self._open.closed())
+        self._open = None
+        return events
+
+    def _part(self, item: Mapping[str, Any], where: str, *, fresh: bool) -> Iterable[Event]:
+        call = item.get("functionCall")
+        if isinstance(call, dict) and (events := self._piece(named(call), item, where)) is not None:
+            return events
+        part = part_of(item, where, self._calls)
+        match part:
+            case None:
+                return ()
+            case Text() | Thinking():
+                return self._grow(part, fresh=fresh)
+            case Audio(source=Inline(media_type=kind)) if kind.lower().startswith(_RAW_SOUND):
+                return self._sound(part)
+            case ToolCall():
+                self._has_calls = True
+                return self._whole_call(part)
+            case _:
+                return self._single(part)
+
+    # --- text ---
+
+    def _grow(self, part: Text | Thinking, *, fresh: bool) -> list[Event]:
+        """Text goes on in the next chunk; a second text in the same chunk, or text after a signature, is another."""
+        if says_nothing(part):
+            return []
+        events: list[Event] = []
+        goes_on = self._open is not None and type(self._open.part) is type(part)
+        if not goes_on or self._signed or (part.text and not fresh):
+            events += self.close()
+            empty: Part = Text("", extras=part.extras) if isinstance(part, Text) else Thinking("", extras=part.extras)
+            events += self._begin(empty)
+        assert self._open is not None
+        events += self._open.text(part.text)
+        if part.signature is not None:
+            self._signed = True
+            events += self._open.signed(part.signature)
+        return events
+
+    def _begin(self, part: Part) -> list[Event]:
+        self._open = Growing(self._index, self._parts, part)
+        self._signed = False
+        self._parts += 1
+        return [self._open.opened()]
+
+    # --- calls ---
+
+    def _piece(self, call: Mapping[str, Any], item: Mapping[str, Any], where: str) -> list[Event] | None:
+        """A call that comes in pieces; None when this one is whole."""
+        pieces = call.get("partialArgs")
+        going_on = call.get("willContinue") is True
+        name = text(call, "name", where)
+        if not (pieces or going_on) and (name or self._arguments is None):
+            return None
+        self._has_calls = True
+        events: list[Event] = []
+        if name:
+            events += self.close()
+            own_id = self._calls.call(text(call, "id", where), name)
+            events += self._begin(ToolCall(own_id, name, signature=signature_of(item.get("thoughtSignature"))))
+            self._arguments = Arguments()
+        if self._arguments is None:
+            raise JsonProblem("arguments came before their call", where)
+        for piece in several(call, "partialArgs", where) or ():
+            self._arguments.take(piece)
+        return events if going_on else events + self.close()
+
+    def _whole_call(self, call: ToolCall) -> list[Event]:
+        events = self.close()
+        opened = ToolCall(call.id, call.name, signature=call.signature, extras=call.extras)
+        events += self._begin(opened)
+        assert self._open is not None
+        events += self._open.arguments(call.arguments)
+        return events + self.close()
+
+    # --- everything else ---
+
+    def _sound(self, part: Audio) -> list[Event]:
+        """Raw sound goes on over chunks; its base64 is cut anew so that the pieces joined are base64 again."""
+        assert isinstance(part.source, Inline)
+        events: list[Event] = []
+        same = self._open.part if self._open is not None else None
+        if not (isinstance(same, Audio) and same.source.media_type == part.source.media_type):
+            events += self.close()
+            events += self._begin(Audio(Inline("", part.source.media_type), part.format, extras=part.extras))
+        assert self._open is not None
+        try:
+            raw = self._spare + b64decode(part.source.data)
+        except (Base64Error, ValueError):
+            raise JsonProblem("the sound is no base64", "inlineData") from None
+        cut = len(raw) - len(raw) % 3
+        self._spare = raw[cut:]
+        return events + self._open.audio(b64encode(raw[:cut]).decode())
+
+    def _single(self, part: Part) -> list[Event]:
+        events = self.close()
+        events += self._begin(part)
+        return events + self.close()
+
+    def _cite(self) -> list[Event]:
+        """Citations come with the last chunks. Those of a text that is closed already are told without a place."""
+        if not self._extras.keys() & {"groundingMetadata", "citationMetadata"}:
+            return []
+        parts = [*self._closed, *([self._open.whole()] if self._open is not None else ())]
+        found = citations_of(self._extras, parts)
+        if not found:
+            return []
+        events: list[Event] = []
+        if self._open is None or not isinstance(self._open.part, Text):
+            events += self.close()
+            events += self._begin(Text(""))
+        assert self._open is not None
+        here = len(parts) - 1 if len(events) == 0 else -1
+        for place, citation in found:
+            events += self._open.cited(citation if place == here else _unplaced(citation))
+        return events
+
+
+def _unplaced(citation: Citation) -> Citation:
+    return Citation(citation.kind, citation.url, citation.title, citation.quote, extras=citation.extras)
