@@ -52,8 +52,9 @@ check: ready-dev ## format, lint, types, floors, house rules, generated files
 soak: ready-dev ## long runs under load
 	$(PYTEST) -m soak $(ARGS)
 
-bench: ready-dev ## measure what the budgets speak of: command and start-up times
+bench: ready-dev ## measure what the budgets speak of: command and start-up times, CPU per request and chunk
 	$(PY) dev/bench.py $(ARGS)
+	$(PY) dev/bench_pipeline.py
 
 format: ready-dev ## format, and mend what the linter can mend
 	.venv/bin/ruff format $(SOURCES)
