@@ -85,7 +85,7 @@ def test_every_matching_row_is_claimed_and_its_counter_is_its_own() -> None:
         RateLimit("2", "*", compile_glob("*"), total_tokens=100, total_tokens_window=60),
         RateLimit("3", "claude-*", compile_glob("claude-*"), rpm=1),
     ]
-    found = claims_of(rows, ["main/gpt-4.1", "gpt-4.1"], 40)
+    found = claims_of(rows, "main/gpt-4.1", 40)
     assert [(claim.row_id, claim.dimension, claim.limit, claim.cost) for claim in found] == [
         ("1", "rpm", 5, 1),
         ("1", "rpd", 9, 1),

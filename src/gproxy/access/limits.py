@@ -126,18 +126,25 @@ class Counted:
     standings: tuple[Standing, ...]
 
 
-def claims_of(
-    rows: Iterable[RateLimit], names: Sequence[str], tokens: int, least_tokens: int | None = None
-) -> tuple[Claim, ...]:
-    """What a request must pass: every matching row, every limit it sets.
+def applies(row: RateLimit, name: str) -> bool:
+    """Whether a row limits a model name as the client wrote it.
 
-    `names` are the ways of writing the model that the client's name stands for (`main/gpt-4` and `gpt-4`), so that
-    a limit cannot be walked around by a prefix. `tokens` is the request's upper bound, `least_tokens` what it could
-    make do with.
+    `main/gpt-4` is limited like `gpt-4`: a prefix must be no way around a limit.
+    """
+    if row.matcher.match(name) is not None:
+        return True
+    _, slash, tail = name.partition("/")
+    return bool(slash) and row.matcher.match(tail) is not None
+
+
+def claims_of(rows: Iterable[RateLimit], name: str, tokens: int, least_tokens: int | None = None) -> tuple[Claim, ...]:
+    """What a request for the model `name` must pass: every matching row, every limit it sets.
+
+    `tokens` is the request's upper bound, `least_tokens` what it could make do with.
     """
     claims: list[Claim] = []
     for row in rows:
-        if not any(row.matcher.match(name) for name in names):
+        if not applies(row, name):
             continue
         if row.rpm is not None:
             claims.append(Claim(row.id, "rpm", MINUTE, row.rpm, 1))
@@ -176,7 +183,8 @@ class Windows:
 
     def restore(self, row_id: str, dimension: str, length: float, cost: int, at: float) -> None:
         """Count what was let through before this process began; `at` is when, in its monotonic seconds."""
-        self._of(row_id, dimension, length).add(cost, at)
+        if cost:
+            self._of(row_id, dimension, length).add(cost, at)
 
     def correct(self, counted: Counted, tokens: int) -> None:
         """Replace the reserved tokens of a counted request by what it really used."""

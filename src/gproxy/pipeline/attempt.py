@@ -8,34 +8,34 @@ answer has gone to the client.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gproxy.canonical.failure import VendorError
-from gproxy.canonical.operation import Operation
 from gproxy.channels.request import Unsendable, prepare
-from gproxy.channels.vendor import Support
+from gproxy.channels.vendor import Endpoint
 from gproxy.channels.verdicts import VendorError as JudgedError
 from gproxy.channels.verdicts import Verdict, judge, judge_fault
 from gproxy.clock import Clock
 from gproxy.errors import Failure, Kind, Refused, UpstreamFault
 from gproxy.ids import new_id
-from gproxy.ledger import price_data
-from gproxy.ledger.pricing import UNPRICED, RateCard
+from gproxy.ledger.pricing import UNPRICED
 from gproxy.ledger.record import Opened, Outcome
 from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.head import answer_headers
 from gproxy.pipeline.ports import JournalPort, Upstream, UpstreamReply
+from gproxy.pipeline.projection import Tariff
 from gproxy.pipeline.relay import Relay
+from gproxy.pipeline.reserve import capped
+from gproxy.pipeline.roads import carried, operation_of, road_of, translator_of
 from gproxy.pipeline.settle import Attempt
+from gproxy.pipeline.tariffs import tariff_of
 from gproxy.routing.plan import Attempt as Step
 from gproxy.routing.plan import Plan, Stop
-from gproxy.routing.route import Candidate
 from gproxy.routing.selection import Load
-from gproxy.snapshot import Snapshot
-from gproxy.translate.passthrough import BYTES_PER_TOKEN, Passthrough
-from gproxy.translate.translator import Names, Translator
+from gproxy.translate.guard import Tally
+from gproxy.translate.path import Road
+from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Translator
 from gproxy.wire.http import UpstreamRequest
 from gproxy.wire.json import JsonProblem, Peek
 
@@ -53,6 +53,9 @@ class Failed:
     status: int = 0
     body: bytes = b""
     content_type: bytes = b"application/json"
+    error: VendorError | None = None
+    translator: Translator | None = None
+    """Of the attempt that failed: it can say the complaint in the client's dialect."""
 
 
 class Attempts:
@@ -70,6 +73,8 @@ class Attempts:
         health_changed: Callable[[], None],
         proxy: str | None = None,
     ) -> None:
+        self.guards = Tally()
+        """How often a stream had to be put right or ended on its way out."""
         self._upstream = upstream
         self._journal = journal
         self._relay = relay
@@ -97,16 +102,12 @@ class Attempts:
 
     async def _one(self, x: Exchange, plan: Plan, step: Step, peek: Peek, route: str | None) -> Failed | None:
         """One attempt; None when it answered the client."""
-        vendor = step.provider.vendor
-        translator = Passthrough(
-            x.call.dialect,
-            Names(asked=x.model_asked if x.call.scoped_provider is None else peek.model or "", upstream=step.model_id),
-            streams=x.stream,
-            include_usage=peek.include_usage,
-            vendor_reports_unasked=not vendor.asks_usage,
-        )
-        request = self._prepared(x, step, translator)
-        attempt = self._opened(x, step, peek, route)
+        road = road_of(x, step.provider, step.model_id)
+        translator = translator_of(x, step.candidate, road, peek, self.guards, self._clock.now_us())
+        request = self._prepared(x, step, road, translator)
+        tariff = tariff_of(x.snapshot, step.candidate)
+        reserved = 0 if x.admission is None else await x.admission.cover(tariff)
+        attempt = self._opened(x, step, peek, route, translator, tariff, reserved)
         held = (step.candidate.load_key, step.credential.id)
         for key in held:
             self._load.enter(key)
@@ -118,7 +119,7 @@ class Attempts:
             if reply.status >= _GOOD:
                 with x.interruptible():
                     body = await _error_body(reply)
-                return self._failed(x, step, attempt, reply, body, translator.decode_error(body))
+                return self._failed(x, step, attempt, reply, body, translator.decode_error(body), translator)
             return await self._answer(x, plan, step, attempt, reply, translator)
         except Refused:
             # The journal cannot promise what it was asked to: nothing was sent.
@@ -139,15 +140,16 @@ class Attempts:
         self, x: Exchange, plan: Plan, step: Step, attempt: Attempt, reply: UpstreamReply, translator: Translator
     ) -> Failed | None:
         """Relay an answer whose status is good. A body that turns out to be no answer is one more failure."""
-        headers = answer_headers(x, step.model_id, reply)
-        if x.stream and _is_event_stream(reply):
+        piecemeal = translator.begins(_content_type(reply))
+        headers = answer_headers(x, step.model_id, reply, translator)
+        if piecemeal:
             self._well(plan, step)
             await self._relay.stream(x, attempt, reply, translator, headers)
             return None
         body = await self._relay.whole(x, attempt, reply)
         complaint = translator.complaint(body)
         if complaint is not None:
-            return self._failed(x, step, attempt, reply, body, complaint)
+            return self._failed(x, step, attempt, reply, body, complaint, translator)
         self._well(plan, step)
         self._relay.deliver(x, attempt, reply, translator, body, headers)
         return None
@@ -158,7 +160,14 @@ class Attempts:
         self._health_changed()
 
     def _failed(
-        self, x: Exchange, step: Step, attempt: Attempt, reply: UpstreamReply, body: bytes, error: VendorError
+        self,
+        x: Exchange,
+        step: Step,
+        attempt: Attempt,
+        reply: UpstreamReply,
+        body: bytes,
+        error: VendorError,
+        translator: Translator,
     ) -> Failed:
         judged = JudgedError(
             status=reply.status if reply.status >= _GOOD else error.status or 502,
@@ -170,25 +179,23 @@ class Attempts:
         )
         verdict = judge(step.provider.vendor, reply.status, reply.headers, judged, self._clock.now_us())
         self._relay.settle(x, attempt, Outcome.FAILED, reply.status, None)
-        content_type = next((value for name, value in reply.headers if name == b"content-type"), b"text/plain")
-        return Failed(verdict, reply.status, body, content_type)
+        content_type = _content_type(reply) or b"text/plain"
+        return Failed(verdict, reply.status, body, content_type, error, translator)
 
-    def _prepared(self, x: Exchange, step: Step, translator: Translator) -> UpstreamRequest:
-        operation = Operation.STREAM if x.stream else x.call.operation
-        endpoint = step.provider.vendor.endpoint(operation, x.call.dialect, step.model_id)
-        if endpoint is None or endpoint.support is not Support.NATIVE:
-            text = f"the provider {step.provider.name!r} cannot serve {operation.value} in {x.call.dialect.value}"
-            raise Refused(Failure(Kind.UNSUPPORTED, text))
+    def _prepared(self, x: Exchange, step: Step, road: Road[Endpoint], translator: Translator) -> UpstreamRequest:
+        what = carried(x, road)
         try:
             request = prepare(
                 step.provider,
                 step.credential,
-                endpoint,
+                what.endpoint,
                 model=step.model_id,
-                body=translator.request(x.body),
-                caller_headers=x.call.headers,
-                query=x.call.query,
+                body=translator.request(capped(x)),
+                caller_headers=what.headers,
+                query=what.query,
                 now_us=self._clock.now_us(),
+                content_type=what.content_type,
+                batch=x.call.batch,
             )
         except JsonProblem as problem:
             raise Refused(Failure(Kind.INVALID_REQUEST, problem.text, param=problem.field)) from None
@@ -197,11 +204,20 @@ class Attempts:
         request.proxy = request.proxy or self._proxy
         return request
 
-    def _opened(self, x: Exchange, step: Step, peek: Peek, route: str | None) -> Attempt:
+    def _opened(
+        self,
+        x: Exchange,
+        step: Step,
+        peek: Peek,
+        route: str | None,
+        translator: Translator,
+        tariff: Tariff,
+        reserved: int,
+    ) -> Attempt:
         """The attempt's line in the journal. Raises `Refused` when the journal cannot promise to keep it."""
         principal = x.principal
         assert principal is not None
-        card = card_of(x.snapshot, step.candidate)
+        card = None if x.call.operation in FREE else tariff.card
         x.attempts = step.number
         x.provider_name, x.credential_id = step.provider.name, step.credential.id
         opened = Opened(
@@ -215,8 +231,8 @@ class Attempts:
             credential_id=step.credential.id,
             channel=step.provider.vendor.name,
             dialect_in=x.call.dialect.value,
-            dialect_out=x.call.dialect.value,
-            operation=(Operation.STREAM if x.stream else x.call.operation).value,
+            dialect_out=translator.dialect_out.value,
+            operation=operation_of(x).value,
             model_asked=x.model_asked,
             model_upstream=step.model_id,
             route_name=route,
@@ -225,48 +241,41 @@ class Attempts:
             price_version=UNPRICED if card is None else card.version,
             rates=b"" if card is None else card.packed(),
             service_tier=peek.service_tier,
-            estimated_input=-(-len(x.body) // BYTES_PER_TOKEN),
+            reserved_nano_usd=reserved,
+            estimated_input=0 if x.call.operation in FREE else -(-len(x.body) // BYTES_PER_TOKEN),
         )
         self._journal.open(opened)
+        if x.admission is not None:
+            x.admission.sent = True
         return Attempt(opened, card, self._clock.monotonic())
 
     @staticmethod
     def _give_up(stop: Stop, failed: Failed | None) -> None:
-        """No further attempt. The vendor's own last answer is passed on as it is: both sides speak its dialect."""
+        """No further attempt. The vendor's own last answer is passed on: as it is where both sides speak its dialect."""
         if stop.failure is not None:
             raise Refused(stop.failure)
         assert failed is not None
-        text = failed.body.decode("utf-8", "replace")
-        raise Refused(
-            Failure(
-                Kind.UPSTREAM_ERROR,
-                text,
-                upstream_status=failed.status,
-                verbatim=(failed.content_type, failed.body),
-            )
-        )
+        raise Refused(_passed_on(failed))
 
 
-def card_of(snapshot: Snapshot, candidate: Candidate) -> RateCard | None:
-    """The prices of a candidate: its alias's own, then its model's, then the bundled ones; None is unpriced."""
-    if candidate.alias is not None:
-        alias = snapshot.aliases.get(candidate.alias)
-        if alias is not None and alias.card is not None:
-            return alias.card
-    model = snapshot.models.get((candidate.provider.name, candidate.model_id))
-    if model is not None:
-        return model.card
-    vendor = candidate.provider.vendor.prices
-    return None if vendor is None else _bundled(vendor, candidate.model_id)
+def _passed_on(failed: Failed) -> Failure:
+    """A vendor's complaint about the request: its status and its text, in the client's dialect."""
+    if failed.error is not None and failed.translator is not None:
+        status = failed.status if failed.status >= _GOOD else failed.error.status or 502
+        told = Failure(Kind.UPSTREAM_ERROR, failed.error.message, upstream_status=status)
+        body = failed.translator.encode_error(told, failed.error)
+        if body is not None:
+            return replace(told, verbatim=(b"application/json", body))
+    return Failure(
+        Kind.UPSTREAM_ERROR,
+        failed.body.decode("utf-8", "replace"),
+        upstream_status=failed.status,
+        verbatim=(failed.content_type, failed.body),
+    )
 
 
-@lru_cache(maxsize=4096)
-def _bundled(vendor: str, model_id: str) -> RateCard | None:
-    return price_data.lookup(vendor, model_id)
-
-
-def _is_event_stream(reply: UpstreamReply) -> bool:
-    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in reply.headers)
+def _content_type(reply: UpstreamReply) -> bytes:
+    return next((value for name, value in reply.headers if name == b"content-type"), b"")
 
 
 async def _error_body(reply: UpstreamReply) -> bytes:

@@ -16,6 +16,7 @@ from typing import Protocol
 from gproxy.access.principal import Principal
 from gproxy.canonical.operation import Dialect, Operation
 from gproxy.errors import Failure
+from gproxy.pipeline.projection import Tariff
 from gproxy.snapshot import Snapshot
 from gproxy.wire.http import Header
 
@@ -62,6 +63,33 @@ class Client(Protocol):
         ...
 
 
+class Admission(Protocol):
+    """What the request was granted of its owner's budget and limits (`reserve.Granted` is one)."""
+
+    cap: int | None
+    sent: bool
+
+    async def cover(self, tariff: Tariff) -> int:
+        """Hold the bound of one more attempt; the bound, nano-USD. Raises `Refused`."""
+        ...
+
+    def charge(self, attempt_id: str, cost: int) -> None:
+        """An attempt has ended and cost this much."""
+        ...
+
+    def finish(self, tokens: int) -> None:
+        """Nothing more will be spent."""
+        ...
+
+    def headers(self, tokens: int | None = None) -> list[Header]:
+        """How the limits stand."""
+        ...
+
+    def receipt(self) -> list[Header]:
+        """What the budget has left."""
+        ...
+
+
 class Cause(StrEnum):
     """Why a request was interrupted from outside."""
 
@@ -84,12 +112,15 @@ class Call:
     """The model named by the path (Gemini), percent-decoded."""
     query: str
     headers: Sequence[Header]
+    batch: bool = False
+    """Whether several of the operation are asked for at once, at a path of their own (Gemini's embeddings)."""
 
 
 class Exchange:
     """One request from its arrival to its last byte."""
 
     __slots__ = (
+        "admission",
         "answered_status",
         "attempts",
         "body",
@@ -155,6 +186,7 @@ class Exchange:
         self.credential_id: str | None = None
         self.upstream_status: int | None = None
         self.answered_status = 0
+        self.admission: Admission | None = None
         self.first_byte_at: float | None = None
         self.tokens_in = 0
         self.tokens_out = 0

@@ -6,6 +6,7 @@ from typing import Final
 
 from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.ports import UpstreamReply
+from gproxy.translate.translator import Translator
 from gproxy.wire.http import Header, end_to_end
 
 # By allow-list: a vendor's cookies, its limits for our account and its own request id are not the caller's.
@@ -29,9 +30,13 @@ def attempts_header(x: Exchange) -> list[Header]:
     return [(b"x-gproxy-attempts", str(x.attempts).encode("ascii"))] if x.attempts else []
 
 
-def answer_headers(x: Exchange, model: str, reply: UpstreamReply) -> list[Header]:
+def answer_headers(x: Exchange, model: str, reply: UpstreamReply, translator: Translator) -> list[Header]:
     """The head of a vendor's answer as the client gets it."""
     headers = [pair for pair in end_to_end(list(reply.headers)) if pair[0] in _TRAVELS]
+    own_type = translator.content_type
+    if own_type is not None:
+        headers = [pair for pair in headers if pair[0] != b"content-type"]
+        headers.append((b"content-type", own_type))
     headers += request_ids(x)
     headers += attempts_header(x)
     if x.provider_name is not None:
@@ -40,9 +45,23 @@ def answer_headers(x: Exchange, model: str, reply: UpstreamReply) -> list[Header
     return headers
 
 
+def losses(translator: Translator) -> list[Header]:
+    """What the translation could not carry, by feature."""
+    lost = translator.loss_header
+    return [(b"x-gproxy-loss", lost.encode("ascii"))] if lost else []
+
+
+def limits(x: Exchange) -> list[Header]:
+    """How the caller's limits stand while an answer streams, and the output cap that was imposed."""
+    return [] if x.admission is None else x.admission.headers()
+
+
 def receipt(x: Exchange) -> list[Header]:
-    """What a buffered answer cost, in USD: exact, in plain decimal notation."""
-    return [(b"x-gproxy-cost", usd(x.cost_nano_usd).encode("ascii"))]
+    """What a buffered answer cost, in USD, exact and in plain decimal notation; and what budget and limits have left."""
+    cost: Header = (b"x-gproxy-cost", usd(x.cost_nano_usd).encode("ascii"))
+    if x.admission is None:
+        return [cost]
+    return [cost, *x.admission.headers(x.tokens_in + x.tokens_out), *x.admission.receipt()]
 
 
 def usd(nano: int) -> str:

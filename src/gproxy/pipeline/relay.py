@@ -13,7 +13,7 @@ from gproxy.clock import Clock
 from gproxy.errors import ClientGone, Failure, Kind, UpstreamFault
 from gproxy.ledger.record import Outcome
 from gproxy.pipeline.exchange import Cause, Exchange, Interrupted
-from gproxy.pipeline.head import receipt
+from gproxy.pipeline.head import limits, losses, receipt
 from gproxy.pipeline.ports import JournalPort, UpstreamReply
 from gproxy.pipeline.pulse import Flow, Pulse
 from gproxy.pipeline.settle import Attempt, close
@@ -85,7 +85,7 @@ class Relay:
         self.settle(x, attempt, Outcome.COMPLETE, reply.status, translator)
         x.answered_status = reply.status
         if not x.client.gone:
-            x.client.send(reply.status, [*headers, *receipt(x)], out)
+            x.client.send(reply.status, [*headers, *losses(translator), *receipt(x)], out)
 
     async def stream(
         self,
@@ -99,7 +99,7 @@ class Relay:
         client = x.client
         flow = Flow(x, attempt, translator, client, self._clock.monotonic())
         x.answered_status = reply.status
-        client.start(reply.status, headers)
+        client.start(reply.status, [*headers, *losses(translator), *limits(x)])
         self._pulse.add(flow)
         try:
             with x.interruptible():
@@ -124,7 +124,7 @@ class Relay:
         client, clock = x.client, self._clock
         left_at: float | None = None
         while True:
-            if translator.finished:
+            if translator.ended:
                 # The dialect's own end has been relayed. A vendor that now keeps the connection open must not
                 # keep the client: it gets a moment for its framing's end and is dropped otherwise.
                 try:

@@ -1,6 +1,6 @@
 """The order of a request, readable on one screen.
 
-    peek → permit → resolve → plan → attempt (translate, sign, journal, send, judge) → relay → settle
+    peek → permit → resolve → reserve → plan → attempt (translate, sign, journal, send, judge) → relay → settle
 
 Who is calling was settled before the body was read (`admit.identify`). A denial earlier in the order always
 wins over a later one, and a refused request consumes nothing.
@@ -11,11 +11,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from gproxy.access.counters import Counters
 from gproxy.access.permissions import Allowed
 from gproxy.errors import Failure, Kind, Refused
 from gproxy.pipeline.admit import permit
 from gproxy.pipeline.attempt import Attempts
 from gproxy.pipeline.exchange import Exchange
+from gproxy.pipeline.here import answer_here
+from gproxy.pipeline.reserve import reserve
+from gproxy.pipeline.roads import reachable, streams
 from gproxy.routing.plan import Board, Plan
 from gproxy.routing.route import Resolution, Unresolved, resolve
 from gproxy.wire.json import JsonProblem, Peek, peek
@@ -27,9 +31,10 @@ LONGEST_NAME: Final = 200
 class Gateway:
     """Takes a request whose body is read to its answer."""
 
-    def __init__(self, *, attempts: Attempts, board: Board, max_attempts: int) -> None:
+    def __init__(self, *, attempts: Attempts, board: Board, counters: Counters, max_attempts: int) -> None:
         self._attempts = attempts
         self._board = board
+        self._counters = counters
         self._max_attempts = max_attempts
 
     async def run(self, x: Exchange) -> None:
@@ -38,10 +43,25 @@ class Gateway:
         assert principal is not None
         asked = _peeked(x)
         allowed = permit(principal, x.model_asked, x.call.scoped_provider)
-        resolution = _resolved(x, allowed)
+        resolution, here = reachable(x, _resolved(x, allowed))
+        if here:
+            answer_here(x)
+            return
         x.decide_disconnect(principal.on_disconnect or resolution.candidates[0].provider.on_disconnect)
         plan = Plan(resolution, self._board, max_attempts=self._max_attempts)
-        await self._attempts.run(x, plan, asked, resolution.route)
+        admission = x.admission = await reserve(x, self._counters, resolution, asked)
+        try:
+            await self._attempts.run(x, plan, asked, resolution.route)
+        except Refused as refusal:
+            if admission is None:
+                raise
+            admission.finish(x.tokens_in + x.tokens_out)
+            told = refusal.failure
+            standing = admission.headers(x.tokens_in + x.tokens_out if admission.sent else 0)
+            raise Refused(replace(told, headers=(*told.headers, *standing))) from refusal
+        finally:
+            if admission is not None:
+                admission.finish(x.tokens_in + x.tokens_out)
 
 
 def _peeked(x: Exchange) -> Peek:
@@ -57,7 +77,7 @@ def _peeked(x: Exchange) -> Peek:
         text = f"`model` is longer than {LONGEST_NAME} characters"
         raise Refused(Failure(Kind.INVALID_REQUEST, text, param="model"))
     x.model_asked = name
-    x.stream = asked.stream
+    x.stream = streams(x, asked)
     return asked
 
 

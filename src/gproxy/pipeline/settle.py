@@ -126,11 +126,17 @@ def close(
             status=status,
             first_byte_ms=_ms(attempt.first_byte_at, attempt.started_at),
             total_ms=int((now - attempt.started_at) * 1000),
+            excess_nano_usd=max(0, cost - opened.reserved_nano_usd) if opened.reserved_nano_usd else 0,
         )
     )
     x.model_served = served
     x.tokens_in += (usage.total - (usage.output or 0)) if reading is not None else 0
     x.tokens_out += usage.output or 0
+    if x.admission is not None:
+        x.admission.charge(opened.attempt_id, cost)
+        # Only a failure that the client has not seen may be followed by another attempt.
+        if outcome is not Outcome.FAILED or x.client.started:
+            x.admission.finish(x.tokens_in + x.tokens_out)
     x.cost_nano_usd += cost
     x.outcome = outcome.value
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import add
 from typing import Any, Final
@@ -60,7 +60,21 @@ class Drift:
 class SqlLedger:
     """`ledger.store.UsageStore` and `QuotaStore` on a database."""
 
-    def __init__(self, db: Database, *, retry: Retry | None = None, clock: Clock = SystemClock) -> None:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        retry: Retry | None = None,
+        clock: Clock = SystemClock,
+        held: Callable[[], Mapping[str, int]] | None = None,
+    ) -> None:
+        """`held` tells what open requests hold against each budget, when it is this process that keeps count.
+
+        It is asked inside each transaction, so that whoever reads the database never sees a settled cost beside the
+        hold it came from.
+        """
+        self.held = held
+        self._shown: Mapping[str, int] | None = None
         self._db = db
         self._retry = retry or Retry()
         self._clock = clock
@@ -84,8 +98,12 @@ class SqlLedger:
             await tx.executemany(sql.insert("usages", COLUMNS), [values for _, values in new])
             await self._charge(tx, fresh)
             await _roll_up(tx, fresh)
+            held = None if self.held is None else self.held()
+            if held is not None:
+                await _hold(tx, held)
             if position is not None:
                 await _advance(tx, position, self._clock.now_us())
+        self._shown = held
         return InsertResult(frozenset(row.attempt_id for row in fresh), frozenset(known))
 
     async def _charge(self, tx: Session, fresh: Iterable[UsageRow]) -> None:
@@ -159,13 +177,20 @@ class SqlLedger:
     async def set_reserved(self, held: Mapping[str, int]) -> None:
         """Store what the open attempts hold against each budget; users not named hold nothing."""
         async with self._db.transaction() as tx:
-            rows = await tx.fetch("SELECT user_id, reserved_nano_usd FROM user_quotas WHERE reserved_nano_usd <> 0")
-            stored = {user_id: int(reserved) for user_id, reserved in rows}
-            changed = sorted(user for user in {*stored, *held} if stored.get(user, 0) != held.get(user, 0))
-            await tx.executemany(
-                "UPDATE user_quotas SET reserved_nano_usd = ? WHERE user_id = ?",
-                [(held.get(user_id, 0), user_id) for user_id in changed],
-            )
+            await _hold(tx, held)
+
+    async def publish_held(self) -> None:
+        """Store what `held` says, as of the transaction's own moment; nothing is written when it has not changed."""
+        if self.held is not None and self.held() != self._shown:
+            async with self._db.transaction() as tx:
+                held = self.held()
+                await _hold(tx, held)
+            self._shown = held
+
+    async def spent(self) -> dict[str, int]:
+        """Every user's `cost_used_nano_usd`."""
+        rows = await self._db.fetch("SELECT user_id, cost_used_nano_usd FROM user_quotas")
+        return {user_id: int(cost) for user_id, cost in rows}
 
     async def delete_usages_before(self, at: int, limit: int = 1000) -> int:
         """Retire at most `limit` rows older than `at` (microseconds); their sums stay in `usage_retired`. How many."""
@@ -212,6 +237,16 @@ _SPENT: Final = """
 SELECT COALESCE((SELECT SUM(cost_nano_usd) FROM usages WHERE user_id = :user_id), 0)
      + COALESCE((SELECT cost_nano_usd FROM usage_retired WHERE user_id = :user_id), 0)
 """
+
+
+async def _hold(tx: Session, held: Mapping[str, int]) -> None:
+    rows = await tx.fetch("SELECT user_id, reserved_nano_usd FROM user_quotas WHERE reserved_nano_usd <> 0")
+    stored = {user_id: int(reserved) for user_id, reserved in rows}
+    changed = sorted(user for user in {*stored, *held} if stored.get(user, 0) != held.get(user, 0))
+    await tx.executemany(
+        "UPDATE user_quotas SET reserved_nano_usd = ? WHERE user_id = ?",
+        [(held.get(user_id, 0), user_id) for user_id in changed],
+    )
 
 
 async def _present(tx: Session, attempt_ids: Sequence[str]) -> set[str]:
