@@ -97,22 +97,22 @@ def prepare(
         whole = _query(fixed, query).encode("ascii")
     except UnicodeEncodeError:  # a lone surrogate
         raise Unsendable("the model or the query holds characters that no address can carry") from None
-    draft = Draft(
-        endpoint.method.encode("ascii"),
-        provider.origin,
-        path.encode("ascii"),
-        whole,
-        _headers(vendor, endpoint, caller_headers, content_type),
-        body,
-    )
+    forwards = vendor.forward_headers
+    forwarded = [pair for pair in caller_headers if pair[0] in forwards]
+    if forwarded or vendor.betas:
+        known: list[Header] = []
+        headers = _headers(vendor, endpoint, forwarded, content_type)
+    else:
+        known = _standing(vendor, endpoint, content_type)
+        headers = known.copy()
+    draft = Draft(endpoint.method.encode("ascii"), provider.origin, path.encode("ascii"), whole, headers, body)
     scheme = endpoint.auth or vendor.auth
     try:
         SCHEMES[scheme.kind].sign(draft, scheme, credential.fields, now_us, token)
     except UnicodeEncodeError:
         raise Unsendable("the credential holds characters that no header can carry") from None
-    for name, value in draft.headers:
-        if VALUE.fullmatch(value) is None or TOKEN.fullmatch(name) is None:
-            raise Unsendable(f"the header {name.decode('latin-1')!r} holds control characters")
+    checked = len(known) if draft.headers[: len(known)] == known else 0
+    _check(draft.headers[checked:])
     target = draft.path + b"?" + draft.query if draft.query else draft.path
     return UpstreamRequest(draft.method, draft.origin, target, draft.headers, body, provider.deadlines, provider.proxy)
 
@@ -131,11 +131,39 @@ def _betas_of(vendor: Vendor, caller_headers: Iterable[Header]) -> list[str]:
     return [word for word in words if word]
 
 
-def _headers(vendor: Vendor, endpoint: Endpoint, caller_headers: Sequence[Header], content_type: bytes) -> list[Header]:
-    forwarded = [(name, value) for name, value in caller_headers if name in vendor.forward_headers]
+_STANDING_MOST: Final = 256
+_standing_headers: Final[dict[tuple[int, int, bytes], tuple[Vendor, Endpoint, list[Header]]]] = {}
+
+
+def _standing(vendor: Vendor, endpoint: Endpoint, content_type: bytes) -> list[Header]:
+    """The headers of a request whose caller forwards none, checked; not to be changed.
+
+    Most requests are such, and theirs differ by nothing but the signature, so they are made once. Found by identity,
+    because hashing a catalog entry costs more than making the headers anew; the entry keeps both objects alive, so
+    that no other can have their identity.
+    """
+    key = (id(vendor), id(endpoint), content_type)
+    found = _standing_headers.get(key)
+    if found is None:
+        headers = _headers(vendor, endpoint, [], content_type)
+        _check(headers)
+        if len(_standing_headers) >= _STANDING_MOST:
+            _standing_headers.clear()  # after many reloads; what is in use comes back at once
+        found = _standing_headers[key] = (vendor, endpoint, headers)
+    return found[2]
+
+
+def _check(headers: Iterable[Header]) -> None:
+    for name, value in headers:
+        if VALUE.fullmatch(value) is None or TOKEN.fullmatch(name) is None:
+            raise Unsendable(f"the header {name.decode('latin-1')!r} holds control characters")
+
+
+def _headers(vendor: Vendor, endpoint: Endpoint, forwarded: list[Header], content_type: bytes) -> list[Header]:
     if vendor.betas:
+        named = ",".join(betas(vendor, forwarded)).encode("latin-1")
         forwarded = [pair for pair in forwarded if pair[0] != b"anthropic-beta"]
-        forwarded.append((b"anthropic-beta", ",".join(betas(vendor, caller_headers)).encode("latin-1")))
+        forwarded.append((b"anthropic-beta", named))
     given = {name for name, _ in forwarded}
     headers = [pair for pair in vendor.set_headers if pair[0] not in given]
     given.update(name for name, _ in headers)
