@@ -204,10 +204,14 @@ def as_events(response: Response) -> list[Event]:
         Started(response.id, response.model, response.created, response.service_tier, extras=response.extras)
     ]
     for choice in response.choices:
+        logprobs = [] if choice.logprobs is None else [LogprobsDelta(choice.index, choice.logprobs)]
         for index, part in enumerate(choice.parts):
-            events += _played(choice.index, index, part)
-        if choice.logprobs is not None:
-            events.append(LogprobsDelta(choice.index, choice.logprobs))
+            played = _played(choice.index, index, part)
+            if logprobs and isinstance(part, Text):
+                # Where they belong to a text, they come while it is open.
+                played.insert(-1, logprobs.pop())
+            events += played
+        events += logprobs
         events.append(ChoiceFinished(choice.index, choice.stop, choice.extras))
     if response.error is not None:
         return [*events, Failed(response.error)]
