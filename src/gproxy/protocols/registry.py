@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gproxy.canonical.operation import Dialect
-from gproxy.protocols import anthropic_messages, gemini, openai_chat
+from gproxy.protocols import anthropic_messages, gemini, openai_chat, openai_responses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DIALOGUES: Final[Mapping[Dialect, Dialogue]] = MappingProxyType(
     {
         Dialect.OPENAI_CHAT: openai_chat.PROTOCOL,
+        Dialect.OPENAI_RESPONSES: openai_responses.PROTOCOL,
         Dialect.ANTHROPIC_MESSAGES: anthropic_messages.PROTOCOL,
         Dialect.GEMINI: gemini.PROTOCOL,
     }

@@ -32,12 +32,12 @@ _TYPES_BY_STATUS: Final = {
 
 def render(failure: Failure, *, vendor: VendorError | None = None) -> bytes:
     """The error body for a failure. `vendor`: the vendor's own complaint, whose names are kept when it is passed on."""
-    return dumps({"error": _error(failure, vendor)})
+    return dumps({"error": told(failure, vendor)})
 
 
 def stream_error(failure: Failure, *, vendor: VendorError | None = None, sequence_number: int = 0) -> bytes:
     """The last frame of a stream that has begun and cannot go on."""
-    error = _error(failure, vendor)
+    error = told(failure, vendor)
     body: dict[str, Any] = {
         "type": "error",
         "sequence_number": sequence_number,
@@ -54,7 +54,8 @@ def decode(body: bytes) -> VendorError:
     return complaints.read(body)
 
 
-def _error(failure: Failure, vendor: VendorError | None) -> dict[str, str | None]:
+def told(failure: Failure, vendor: VendorError | None = None) -> dict[str, str | None]:
+    """The error object."""
     status = failure.status
     kind = _TYPES.get(failure.kind) or _TYPES_BY_STATUS.get(status)
     if kind is None:

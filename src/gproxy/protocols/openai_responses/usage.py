@@ -30,3 +30,27 @@ def usage_of(raw: Any) -> Usage:
         audio_input=count(part_of(details, "audio_tokens")),
         audio_output=count(part_of(answer_details, "audio_tokens")),
     )
+
+
+def written(usage: Usage) -> dict[str, Any] | None:
+    """The wire's usage object; None when nothing is known."""
+    if not usage.known:
+        return None
+    answer = usage.output or 0
+    prompt = usage.total - answer
+    details = {
+        "cached_tokens": usage.cache_read or 0,
+        "cache_write_tokens": (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0),
+    }
+    if usage.audio_input is not None:
+        details["audio_tokens"] = usage.audio_input
+    answer_details = {"reasoning_tokens": usage.reasoning or 0}
+    if usage.audio_output is not None:
+        answer_details["audio_tokens"] = usage.audio_output
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": details,
+        "output_tokens": answer,
+        "output_tokens_details": answer_details,
+        "total_tokens": prompt + answer,
+    }
