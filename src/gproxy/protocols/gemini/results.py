@@ -30,7 +30,7 @@ def result_of(
     response = table(inner, "response", where)
     said = _said(response)
     parts = shown if said is None else [Text(said), *shown]
-    if response is not None and response.keys() != {"output"}:
+    if response is not None and response != {"output": said}:
         left["response"] = response
     beside = {k: v for k, v in inner.items() if k not in _READ and v is not None}
     if beside:

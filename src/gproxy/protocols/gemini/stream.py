@@ -222,8 +222,8 @@ class _Choice:
 
     def _part(self, item: Mapping[str, Any], where: str, *, fresh: bool) -> Iterable[Event]:
         call = item.get("functionCall")
-        if isinstance(call, dict) and (events := self._piece(named(call), item, where)) is not None:
-            return events
+        if isinstance(call, dict) and self._comes_in_pieces(named(call), where):
+            return self._piece(named(call), item, where)
         part = part_of(item, where, self._calls)
         match part:
             case None:
@@ -265,25 +265,26 @@ class _Choice:
 
     # --- calls ---
 
-    def _piece(self, call: Mapping[str, Any], item: Mapping[str, Any], where: str) -> list[Event] | None:
-        """A call that comes in pieces; None when this one is whole."""
-        pieces = call.get("partialArgs")
-        going_on = call.get("willContinue") is True
+    def _comes_in_pieces(self, call: Mapping[str, Any], where: str) -> bool:
+        if call.get("partialArgs") or call.get("willContinue") is True:
+            return True
+        return self._arguments is not None and not text(call, "name", where)  # the end of one
+
+    def _piece(self, call: Mapping[str, Any], item: Mapping[str, Any], where: str) -> Iterator[Event]:
+        """A piece of a call. What was told before a problem stays told."""
         name = text(call, "name", where)
-        if not (pieces or going_on) and (name or self._arguments is None):
-            return None
         self._has_calls = True
-        events: list[Event] = []
         if name:
-            events += self.close()
+            yield from self.close()
             own_id = self._calls.call(text(call, "id", where), name)
-            events += self._begin(ToolCall(own_id, name, signature=signature_of(item.get("thoughtSignature"))))
+            yield from self._begin(ToolCall(own_id, name, signature=signature_of(item.get("thoughtSignature"))))
             self._arguments = Arguments()
         if self._arguments is None:
             raise JsonProblem("arguments came before their call", where)
         for piece in several(call, "partialArgs", where) or ():
             self._arguments.take(piece)
-        return events if going_on else events + self.close()
+        if call.get("willContinue") is not True:
+            yield from self.close()
 
     def _whole_call(self, call: ToolCall) -> list[Event]:
         events = self.close()
@@ -298,16 +299,17 @@ class _Choice:
     def _sound(self, part: Audio) -> list[Event]:
         """Raw sound goes on over chunks; its base64 is cut anew so that the pieces joined are base64 again."""
         assert isinstance(part.source, Inline)
+        try:
+            piece = b64decode(part.source.data, validate=True)
+        except (Base64Error, ValueError):
+            raise JsonProblem("the sound is no base64", "inlineData") from None
         events: list[Event] = []
         same = self._open.part if self._open is not None else None
         if not (isinstance(same, Audio) and same.source.media_type == part.source.media_type):
             events += self.close()
             events += self._begin(Audio(Inline("", part.source.media_type), part.format, extras=part.extras))
         assert self._open is not None
-        try:
-            raw = self._spare + b64decode(part.source.data)
-        except (Base64Error, ValueError):
-            raise JsonProblem("the sound is no base64", "inlineData") from None
+        raw = self._spare + piece
         cut = len(raw) - len(raw) % 3
         self._spare = raw[cut:]
         return events + self._open.audio(b64encode(raw[:cut]).decode())
