@@ -24,6 +24,8 @@ class Meaning:
     output: int | None = None
     model: str | None = None
     error: bool = False
+    partial: bool = False
+    spoken: bool = False
 
     @property
     def said(self) -> str:
@@ -46,7 +48,7 @@ def arguments(text: str) -> Any:
 
 
 def read(dialect: str, body: bytes, *, stream: bool) -> Meaning:
-    value = list(payloads(body)) if stream else json.loads(body)
+    value: Any = list(payloads(body)) if stream else json.loads(body)
     return {
         "openai_chat": _chat_stream if stream else _chat,
         "openai_responses": _responses_stream if stream else _responses,
@@ -74,10 +76,13 @@ def _chat(value: dict[str, Any]) -> Meaning:
     found = Meaning(model=value.get("model"), error=bool(value.get("error")))
     for choice in value.get("choices", [])[:1]:
         message = choice.get("message") or {}
+        found.spoken = bool(message.get("audio"))
         found.text, found.refusal = message.get("content") or "", message.get("refusal") or ""
         for call in message.get("tool_calls") or ():
-            inner = call.get("function") or call.get("custom")
-            found.calls.append((inner["name"], arguments(inner.get("arguments", inner.get("input", "")))))
+            if call.get("custom"):
+                found.calls.append((call["custom"]["name"], call["custom"]["input"]))
+            else:
+                found.calls.append((call["function"]["name"], arguments(call["function"]["arguments"])))
         if message.get("function_call"):
             inner = message["function_call"]
             found.calls.append((inner["name"], arguments(inner["arguments"])))
@@ -89,6 +94,7 @@ def _chat(value: dict[str, Any]) -> Meaning:
 def _chat_stream(chunks: list[dict[str, Any]]) -> Meaning:
     found = Meaning()
     calls: dict[int, list[str]] = {}
+    free: set[int] = set()
     stop = None
     for chunk in chunks:
         found.error = found.error or bool(chunk.get("error"))
@@ -105,13 +111,15 @@ def _chat_stream(chunks: list[dict[str, Any]]) -> Meaning:
                 known = calls.setdefault(call["index"], ["", ""])
                 known[0] = known[0] or inner.get("name") or ""
                 known[1] += inner.get("arguments") or inner.get("input") or ""
+                if "custom" in call:
+                    free.add(call["index"])
             if delta.get("function_call"):
                 inner = delta["function_call"]
                 known = calls.setdefault(0, ["", ""])
                 known[0] = known[0] or inner.get("name") or ""
                 known[1] += inner.get("arguments") or ""
             stop = choice.get("finish_reason") or stop
-    found.calls = [(name, arguments(text)) for name, text in calls.values()]
+    found.calls = [(name, text if i in free else arguments(text)) for i, (name, text) in calls.items()]
     _chat_stop(found, stop)
     return found
 
@@ -129,7 +137,7 @@ def _responses(value: dict[str, Any]) -> Meaning:
         elif item["type"] == "function_call":
             found.calls.append((item["name"], arguments(item["arguments"])))
         elif item["type"] == "custom_tool_call":
-            found.calls.append((item["name"], arguments(item["input"])))
+            found.calls.append((item["name"], item["input"]))
     if value.get("status") == "completed":
         found.stop = "tools" if found.calls else "end"
     elif value.get("status") == "incomplete":
@@ -142,10 +150,14 @@ def _responses(value: dict[str, Any]) -> Meaning:
 
 
 def _responses_stream(events: list[dict[str, Any]]) -> Meaning:
-    last = next((e["response"] for e in reversed(events) if e.get("type", "").startswith("response.") and "response" in e), {})
+    last: dict[str, Any] = next(
+        (e["response"] for e in reversed(events) if e.get("type", "").startswith("response.") and "response" in e), {}
+    )
     found = _responses(last)
     found.error = found.error or any(event.get("type") == "error" for event in events)
-    items: dict[int, Any] = {e["output_index"]: e["item"] for e in events if e.get("type") == "response.output_item.done"}
+    items: dict[int, Any] = {
+        e["output_index"]: e["item"] for e in events if e.get("type") == "response.output_item.done"
+    }
     if items and not last.get("output"):
         whole = _responses({**last, "output": [item for _, item in sorted(items.items())]})
         whole.error = found.error
@@ -156,8 +168,8 @@ def _responses_stream(events: list[dict[str, Any]]) -> Meaning:
 # --- anthropic ---
 
 _ANTHROPIC_STOPS = {
-    "end_turn": "end", "stop_sequence": "end", "pause_turn": "end", "max_tokens": "length", "tool_use": "tools",
-    "model_context_window_exceeded": "length", "refusal": "filter", "compaction": "end",
+    "end_turn": "end", "stop_sequence": "end", "pause_turn": "pause", "max_tokens": "length", "tool_use": "tools",
+    "model_context_window_exceeded": "length", "refusal": "filter", "compaction": "pause",
 }  # fmt: skip
 
 
@@ -165,6 +177,10 @@ def _anthropic_usage(found: Meaning, usage: dict[str, Any]) -> None:
     keys = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
     found.prompt = sum(usage.get(key) or 0 for key in keys)
     found.output = usage.get("output_tokens")
+    for step in usage.get("iterations") or ():
+        if step.get("type") not in ("message", "fallback_message", None):  # billed beside what the counters say
+            found.prompt += sum(step.get(key) or 0 for key in keys)
+            found.output = (found.output or 0) + (step.get("output_tokens") or 0)
 
 
 def _anthropic(value: dict[str, Any]) -> Meaning:
@@ -224,10 +240,16 @@ def _gemini(value: Any) -> Meaning:
     for chunk in value if isinstance(value, list) else [value]:
         found.error = found.error or bool(chunk.get("error"))
         found.model = chunk.get("modelVersion") or found.model
-        for candidate in (chunk.get("candidates") or ())[:1]:
+        for candidate in chunk.get("candidates") or ():
+            if candidate.get("index"):
+                continue
             for part in (candidate.get("content") or {}).get("parts") or ():
                 if "functionCall" in part:
-                    found.calls.append((part["functionCall"]["name"], part["functionCall"].get("args") or {}))
+                    call = part["functionCall"]
+                    if "partialArgs" in call or call.get("willContinue") or "name" not in call:
+                        found.partial = True  # Vertex's arguments by JSON path: told by names alone
+                    if "name" in call:
+                        found.calls.append((call["name"], call.get("args") or {}))
                 elif not part.get("thought"):
                     found.text += part.get("text") or ""
             reason = candidate.get("finishReason") or reason
@@ -237,8 +259,8 @@ def _gemini(value: Any) -> Meaning:
         if usage:
             found.prompt = (usage.get("promptTokenCount") or 0) + (usage.get("toolUsePromptTokenCount") or 0)
             found.output = (usage.get("candidatesTokenCount") or 0) + (usage.get("thoughtsTokenCount") or 0)
-    if reason == "STOP":
+    if reason in ("STOP", 1, "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"):  # enums may come as numbers
         found.stop = "tools" if found.calls else "end"
     elif reason:
-        found.stop = {"MAX_TOKENS": "length"}.get(reason, "filter")
+        found.stop = {"MAX_TOKENS": "length", 2: "length"}.get(reason, "filter")
     return found

@@ -170,7 +170,8 @@ def joined(events: list[Event], closed: PartClosed) -> Text | Thinking | ToolCal
     said = "".join(
         event.text
         for event in events
-        if isinstance(event, TextDelta | ArgumentsDelta) and (event.choice, event.index) == (closed.choice, closed.index)
+        if isinstance(event, TextDelta | ArgumentsDelta)
+        and (event.choice, event.index) == (closed.choice, closed.index)
     )
     match closed.part:
         case Text():

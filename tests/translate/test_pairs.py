@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,8 @@ FOLDERS = {
 }
 KNOWN = [dialect for dialect in GENERATE_DIALECTS if dialect in DIALOGUES]
 PAIRS = [(client, upstream) for client in KNOWN for upstream in KNOWN]
+EDITED = {"openai-responses/ai--responses-openai-shell-container-1"}
+"""Shortened by hand at its source: the deltas say something else than the end."""
 QUESTIONS = {
     Dialect.OPENAI_CHAT: {
         "model": "m", "stream_options": {"include_usage": True}, "messages": [{"role": "user", "content": "hello"}]
@@ -43,7 +46,9 @@ def named(pair: tuple[Dialect, Dialect]) -> str:
 
 def hub(client: Dialect, upstream: Dialect, *, streams: bool, upstream_streams: bool, tally: Tally) -> Hub:
     names = Names(ASKED, SERVED)
-    setup = Setup(client, upstream, names, streams, upstream_streams, id="0190a7c5-0000-7000-8000-0123456789ab", created=7)
+    setup = Setup(
+        client, upstream, names, streams, upstream_streams, id="0190a7c5-0000-7000-8000-0123456789ab", created=7
+    )
     return Hub(setup, tally)
 
 
@@ -51,7 +56,7 @@ def answers(dialect: Dialect) -> list[Exchange]:
     """Recorded answers of generate calls (not those of other operations kept in the same folder)."""
     found = []
     for exchange in exchanges(FOLDERS[dialect]):
-        if exchange.status != 200 or exchange.path.joinpath("response.txt").exists():
+        if exchange.status != 200 or exchange.path.joinpath("response.txt").exists() or exchange.name in EDITED:
             continue
         found.append(exchange)
     return found
@@ -108,18 +113,14 @@ def differences(source: meaning.Meaning, got: meaning.Meaning, client: Dialect) 
     found = []
     if got.model != ASKED:
         found.append(f"model {got.model!r}")
-    if got.said != source.said:
+    if got.said != source.said and not source.spoken:
         found.append(f"text {got.said[:80]!r} instead of {source.said[:80]!r}")
-    wanted = [(name, args) for name, args in source.calls]
-    if client in (Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI):
-        # Arguments are an object there; anything else is wrapped, and that is a named loss.
-        wanted = [pair for pair in wanted if isinstance(pair[1], dict)]
-        calls = [pair for pair in got.calls if pair[0] in {name for name, _ in wanted}] if len(wanted) != len(got.calls) else got.calls
-    else:
-        calls = got.calls
-    if calls != wanted:
-        found.append(f"calls {calls} instead of {wanted}")
-    if got.stop != source.stop:
+    if source.partial:
+        if [name for name, _ in got.calls] != [name for name, _ in source.calls if name]:
+            found.append(f"calls {got.calls} instead of {source.calls}")
+    elif got.calls not in (source.calls, [wrapped(call, client) for call in source.calls]):
+        found.append(f"calls {got.calls} instead of {source.calls}")
+    if source.stop not in (got.stop, "pause") and not source.refusal:
         found.append(f"stop {got.stop} instead of {source.stop}")
     if source.prompt is not None and (got.prompt, got.output) != (source.prompt, source.output):
         found.append(f"usage {got.prompt}+{got.output} instead of {source.prompt}+{source.output}")
@@ -162,9 +163,19 @@ def test_every_request(pair: tuple[Dialect, Dialect]) -> None:
         checked += 1
         if upstream is not Dialect.GEMINI and value["model"] != SERVED:
             wrong.append(f"{exchange.name}: model {value.get('model')!r}")
-        if upstream in (Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES) and not value["messages"] and exchange.status < 400:
-            wrong.append(f"{exchange.name}: no messages")
-        if upstream is Dialect.ANTHROPIC_MESSAGES and not value.get("max_tokens"):
+        # A conversation of nothing but what the other cannot hold is left empty, and the loss says so.
+        said = value.get("messages") or value.get("input") or value.get("contents") or made.losses
+        said = said or value.get("previous_response_id")
+        if not said and exchange.status < 400 and b'"text": ""' not in exchange.request:
+            wrong.append(f"{exchange.name}: nothing is said")
+        if upstream is Dialect.ANTHROPIC_MESSAGES and "max_tokens" not in value:
             wrong.append(f"{exchange.name}: no max_tokens")
     assert not wrong, "\n".join(wrong[:40])
     assert checked > 100
+
+
+def wrapped(call: tuple[str, Any], client: Dialect) -> tuple[str, Any]:
+    """Two dialects have objects for arguments; anything else is wrapped there, and that is a named loss."""
+    if client in (Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES) or isinstance(call[1], dict):
+        return call
+    return call[0], {"input": call[1]}

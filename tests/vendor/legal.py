@@ -87,7 +87,8 @@ def _buffered(verdict: Verdict, dialect: str, value: dict[str, Any]) -> None:
             message = choice["message"]
             verdict.text = message.get("content") or ""
             for call in message.get("tool_calls") or []:
-                verdict.calls.append((call["function"]["name"], call["function"]["arguments"]))
+                if "custom" not in call:  # free text, no arguments
+                    verdict.calls.append((call["function"]["name"], call["function"]["arguments"]))
             verdict.usage = value.get("usage")
             verdict.complete = choice.get("finish_reason") is not None
         case "openai_responses":
@@ -141,6 +142,8 @@ def _openai_chat(verdict: Verdict, events: list[tuple[str | None, str]]) -> None
             if index == 0:
                 verdict.text += delta.get("content") or ""
             for call in delta.get("tool_calls") or []:
+                if call.get("type") == "custom" or "custom" in call:
+                    continue  # free text, no arguments
                 place = (index, call["index"])
                 function = call.get("function") or {}
                 if place not in calls:
@@ -197,7 +200,7 @@ def _anthropic(verdict: Verdict, events: list[tuple[str | None, str]]) -> None:
                     verdict.faults.append(f"block {value['index']} opened out of order")
                 open_block, next_block = value["index"], value["index"] + 1
                 block = value["content_block"]
-                if block["type"] in {"tool_use", "server_tool_use"}:
+                if block["type"] in {"tool_use", "server_tool_use", "mcp_tool_use"}:
                     calls[open_block] = [block["name"], ""]
             case "content_block_delta":
                 if value["index"] != open_block:

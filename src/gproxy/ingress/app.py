@@ -99,6 +99,7 @@ class Ingress:
                 path_model=found.model if isinstance(found, Match) else None,
                 query=request.query,
                 headers=request.headers,
+                batch=isinstance(found, Match) and found.route.batch,
             ),
             client=responder,
             snapshot=self._snapshot(),

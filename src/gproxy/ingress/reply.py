@@ -23,7 +23,7 @@ def dialect_of_path(path: str | None) -> Dialect:
     if path is not None:
         if "/messages" in path:
             return Dialect.ANTHROPIC_MESSAGES
-        if "/v1beta" in path or path.startswith("/models/"):
+        if "/v1beta" in path or path.startswith("/models/") or (":" in path and "/models/" in path):
             return Dialect.GEMINI
     return Dialect.OPENAI_CHAT
 

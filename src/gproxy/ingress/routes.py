@@ -22,6 +22,8 @@ class Route:
     dialect: Dialect | None
     takes_model: bool = False
     """The rest of the path is a model id, slashes included."""
+    batch: bool = False
+    """Several of the operation at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,40 @@ class WrongMethod:
 
 ROUTES: Final[dict[str, dict[str, Route]]] = {
     "/v1/chat/completions": {"POST": Route(Operation.GENERATE, Dialect.OPENAI_CHAT)},
+    "/v1/responses": {"POST": Route(Operation.GENERATE, Dialect.OPENAI_RESPONSES)},
+    "/v1/responses/input_tokens": {"POST": Route(Operation.COUNT_TOKENS, Dialect.OPENAI_RESPONSES)},
+    "/v1/responses/compact": {"POST": Route(Operation.COMPACT, Dialect.OPENAI_RESPONSES)},
+    "/v1/messages": {"POST": Route(Operation.GENERATE, Dialect.ANTHROPIC_MESSAGES)},
+    "/v1/messages/count_tokens": {"POST": Route(Operation.COUNT_TOKENS, Dialect.ANTHROPIC_MESSAGES)},
+    "/v1/embeddings": {"POST": Route(Operation.EMBED, Dialect.OPENAI_EMBEDDINGS)},
+    "/v1/completions": {"POST": Route(Operation.COMPLETE, Dialect.OPENAI_COMPLETIONS)},
+    "/v1/moderations": {"POST": Route(Operation.MODERATE, Dialect.OPENAI_MODERATIONS)},
+    "/v1/images/generations": {"POST": Route(Operation.CREATE_IMAGE, Dialect.OPENAI_IMAGES)},
+    "/v1/images/edits": {"POST": Route(Operation.EDIT_IMAGE, Dialect.OPENAI_IMAGES)},
+    "/v1/audio/speech": {"POST": Route(Operation.SPEECH, Dialect.OPENAI_AUDIO)},
+    "/v1/audio/transcriptions": {"POST": Route(Operation.TRANSCRIBE, Dialect.OPENAI_AUDIO)},
+    "/v1/rerank": {"POST": Route(Operation.RERANK, Dialect.RERANK)},
     "/v1/models": {"GET": Route(Operation.LIST_MODELS, None)},
     "/v1beta/models": {"GET": Route(Operation.LIST_MODELS, Dialect.GEMINI)},
+    "/models": {"GET": Route(Operation.LIST_MODELS, Dialect.GEMINI)},
 }
 """Exact paths, as written after the provider segment, if there is one."""
 
 PREFIXES: Final[tuple[tuple[str, dict[str, Route]], ...]] = (
     ("/v1/models/", {"GET": Route(Operation.GET_MODEL, None, takes_model=True)}),
     ("/v1beta/models/", {"GET": Route(Operation.GET_MODEL, Dialect.GEMINI, takes_model=True)}),
+    ("/models/", {"GET": Route(Operation.GET_MODEL, Dialect.GEMINI, takes_model=True)}),
 )
-"""Paths whose rest is a model id."""
+"""Paths whose rest is a model id. Gemini's are accepted without a version, as some clients write them."""
+
+ACTIONS: Final[dict[str, Route]] = {
+    "generateContent": Route(Operation.GENERATE, Dialect.GEMINI),
+    "streamGenerateContent": Route(Operation.STREAM, Dialect.GEMINI),
+    "countTokens": Route(Operation.COUNT_TOKENS, Dialect.GEMINI),
+    "embedContent": Route(Operation.EMBED, Dialect.GEMINI),
+    "batchEmbedContents": Route(Operation.EMBED, Dialect.GEMINI, batch=True),
+}
+"""What a POST below a model means, by what stands behind the last colon."""
 
 RESERVED: Final = frozenset(
     {"v1", "v1beta", "models", "admin", "user", "login", "logout", "console", "docs", "openapi.json", "metrics"}
@@ -83,6 +109,10 @@ def _lookup(method: str, path: str) -> tuple[Route, str | None] | WrongMethod | 
     if methods is None:
         for prefix, under in PREFIXES:
             if len(path) > len(prefix) and path.startswith(prefix):
+                name, colon, action = path[len(prefix) :].rpartition(":")
+                if method == "POST" and colon and name:
+                    acted = ACTIONS.get(action)
+                    return None if acted is None else (acted, unquote(name))
                 methods, model = under, unquote(path[len(prefix) :])
                 break
         else:
