@@ -22,6 +22,8 @@ CLOCKS: Final = ("src/gproxy/clock.py", "src/gproxy/ids.py")
 REVEALERS: Final = (
     "src/gproxy/secret.py",
     "src/gproxy/access/keys.py",  # the digest under which a key is looked up
+    "src/gproxy/admin/clerk.py",  # a key that was just made is shown once
+    "src/gproxy/admin/key_routes.py",  # an administrator asked to see a secret, and that is written down
     "src/gproxy/channels/auth/",
     "src/gproxy/channels/overrides.py",  # credentials are checked for what no header can carry
     "src/gproxy/cli/database.py",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from gproxy.access.counters import MemoryCounters
+from gproxy.admin.mount import ControlPlane
 from gproxy.channels.loader import catalog
 from gproxy.clock import SystemClock
 from gproxy.config.settings import Settings
@@ -48,6 +49,7 @@ from gproxy.runtime.pages import pages
 from gproxy.runtime.report import DrainReport
 from gproxy.runtime.request_log import RequestLog
 from gproxy.seed.parse import parse
+from gproxy.server.asgi import AsgiApp
 from gproxy.server.listener import Listener, ListenerConfig, bind
 from gproxy.snapshot import Snapshot
 from gproxy.storage.changes import revision
@@ -109,6 +111,7 @@ class World:
         """Whether another process holds the listening sockets too (systemd, a predecessor or a successor)."""
         self.tls: ssl.SSLContext | None = None
         self.admin: AdminCreated | None = None
+        self._loading = asyncio.Lock()
 
     async def reload(self) -> None:
         """SIGHUP: certificates and the configured world anew; what cannot be read leaves the old one in place."""
@@ -125,8 +128,21 @@ class World:
         except DatabaseUnavailable as error:
             raise StoreUnavailable(str(error)) from error
 
-    async def load(self) -> None:
-        """Read the configured world and swap it in whole; the old one stays when reading fails."""
+    async def refresh(self, at_least: int) -> None:
+        """After a write of this process: the snapshot is at the write's revision or a later one."""
+        async with self._loading:
+            if self.snapshot.revision < at_least:
+                await self._load()
+
+    async def load(self) -> list[str]:
+        """Read the configured world and swap it in whole; the old one stays when reading fails.
+
+        What had to be left out is told. One reading at a time, so that an older world never replaces a newer one.
+        """
+        async with self._loading:
+            return await self._load()
+
+    async def _load(self) -> list[str]:
         loaded = await load_snapshot(self.db, self.vault, catalog(), deadlines=_deadlines(self.settings))
         for problem in loaded.problems:
             self.log.warning("left out of the snapshot", problem=str(problem))
@@ -136,6 +152,7 @@ class World:
         # What is kept beside the snapshot forgets what is no more.
         credentials = {one.id for provider in self.snapshot.providers.values() for one in provider.credentials}
         self.board.health.keep(credentials)
+        return [str(problem) for problem in loaded.problems]
 
     # -- lifecycle.Parts -----------------------------------------------------------------------------------
 
@@ -290,7 +307,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
         clock=clock,
         max_body=settings.max_body,
         pages=pages(world.health),
-        mounts=(),
+        mounts=ControlPlane(lambda: _control_plane(world)).mounts(),
         on_done=RequestLog(log, clock),
     )
 
@@ -370,6 +387,13 @@ async def _restore_health(world: World) -> None:
     clock = world.clock
     stored = await load_statuses(world.db)
     world.board.health.restore(HealthStore.records(stored), clock.monotonic(), clock.now_us())
+
+
+def _control_plane(world: World) -> AsgiApp:
+    # Late: its framework takes half a second to import, which a start must not pay.
+    from gproxy.runtime.admin_ports import control_plane
+
+    return control_plane(world, lambda: _health_changed(world))
 
 
 def _health_changed(world: World) -> None:

@@ -75,7 +75,18 @@ def parse(
         raise SeedProblems([Problem("", None, None, f"not valid TOML: {error}")]) from error
     except RecursionError as error:
         raise SeedProblems([Problem("", None, None, "not valid TOML: nested too deeply")]) from error
-    return _Reader(env, channels, check_setting).read(document)
+    return read(document, env, channels, check_setting=check_setting)
+
+
+def read(
+    document: Mapping[str, Any],
+    env: Mapping[str, str],
+    channels: Mapping[str, Vendor],
+    *,
+    check_setting: CheckSetting | None = None,
+) -> Seed:
+    """The same for a document that was parsed elsewhere (JSON). Numbers with a fraction are `Decimal`."""
+    return _Reader(env, channels, check_setting).read(dict(document))
 
 
 class _Reader:

@@ -48,3 +48,14 @@ async def shutdowns(db: Session, *, before: tuple[int, str] | None = None, limit
         Shutdown(row_id, at, signal_name, exit_code, duration_ms, msgspec.json.decode(report))
         for row_id, at, signal_name, exit_code, duration_ms, report in rows
     ]
+
+
+async def shutdown(db: Session, row_id: str) -> Shutdown | None:
+    """One report."""
+    rows = await db.fetch(
+        "SELECT id, at, signal_name, exit_code, duration_ms, report_json FROM shutdowns WHERE id = ?", (row_id,)
+    )
+    if not rows:
+        return None
+    row_id, at, signal_name, exit_code, duration_ms, report = rows[0]
+    return Shutdown(row_id, at, signal_name, exit_code, duration_ms, msgspec.json.decode(report))

@@ -1,0 +1,233 @@
+"""What would happen to a request: the decisions in their order, without asking anybody upstream."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from gproxy.access.permissions import Denied, may_call
+from gproxy.access.principal import Principal
+from gproxy.admin.errors import Problem
+from gproxy.admin.fields import Count, Name, Shape, Shown
+from gproxy.admin.people_resources import remaining
+from gproxy.admin.ports import Ports, Row
+from gproxy.admin.reach import principal_of
+from gproxy.canonical.operation import Dialect, Operation
+from gproxy.channels.vendor import Support
+from gproxy.ledger.pricing import RateCard
+from gproxy.routing.route import Candidate, Resolution, Unresolved, resolve
+
+_DEFAULT_OUTPUT: Final = 4096
+
+
+class Question(Shape):
+    """A request that somebody might send."""
+
+    user: Name = Field(description="Id or name.")
+    model: Name = Field(description="As the client would send it.")
+    provider: Name | None = Field(default=None, description="For a scoped path, `/{provider}/v1/…`.")
+    dialect: Dialect = Dialect.OPENAI_CHAT
+    operation: Operation = Operation.GENERATE
+    input_tokens: Count = 1000
+    max_output_tokens: Count | None = None
+
+
+class Step(Shown):
+    """One decision."""
+
+    step: str
+    ok: bool
+    text: str
+
+
+class Way(Shown):
+    """A member that could serve, with the credentials that would be tried."""
+
+    provider_name: str
+    model_id: str
+    tier: int
+    weight: int
+    support: str = Field(description="native, translate, local or unsupported, for this dialect and operation.")
+    price_version: str | None
+    cost_bound: str | None = Field(description="USD: the most the request can cost here; null: unpriced.")
+    credentials: list[dict[str, Any]]
+
+
+class SkippedWay(Shown):
+    """A member that cannot serve now."""
+
+    provider_name: str
+    model_id: str
+    reason: str
+
+
+class Limit(Shown):
+    """A rate limit that holds for this name."""
+
+    id: str
+    model_pattern: str
+    rpm: int | None
+    rpd: int | None
+    total_tokens: int | None
+
+
+class Explanation(BaseModel):
+    """The decisions up to the first refusal, and what was found on the way."""
+
+    allowed: bool
+    status: int = Field(description="What the client would be answered by the gateway itself; 200: it would be tried.")
+    code: str | None
+    steps: list[Step]
+    permissions: list[dict[str, Any]] = Field(description="The user's permissions that fit the name.")
+    rate_limits: list[Limit]
+    quota: dict[str, Any] | None
+    route: str | None
+    strategy: str | None
+    candidates: list[Way]
+    skipped: list[SkippedWay]
+
+
+def add_routes(router: APIRouter, ports: Ports) -> None:
+    """Add the route."""
+
+    async def explain(body: Question) -> Row:
+        user = await ports.desk.one("users", body.user)
+        if user is None:
+            raise Problem(400, f"user: there is no user {body.user!r}", field="user")
+        quota = await ports.desk.one("quotas", user["id"])
+        return explained(ports, user, await principal_of(ports, user), quota, body)
+
+    router.add_api_route("/admin/explain", explain, methods=["POST"], response_model=Explanation,
+                         operation_id="explain", summary="What would happen to this request",
+                         description="A dry run against the configuration in force; nothing is counted or reserved.")  # fmt: skip
+
+
+def explained(ports: Ports, user: Row, principal: Principal, quota: Row | None, asked: Question) -> Row:
+    """The answer, from values alone."""
+    told: Row = {
+        "allowed": False, "status": 200, "code": None, "steps": [], "route": None, "strategy": None,
+        "candidates": [], "skipped": [],
+        "permissions": [
+            {"provider_name": row.provider_name, "model_pattern": row.pattern}
+            for row in principal.permissions
+            if _fits(row.provider_name, row.matcher, asked)
+        ],
+        "rate_limits": [
+            {"id": row.id, "model_pattern": row.pattern, "rpm": row.rpm, "rpd": row.rpd, "total_tokens": row.total_tokens}
+            for row in principal.rate_limits
+            if row.matcher.match(asked.model)
+        ],
+        "quota": None if quota is None else {
+            "quota": quota["quota"], "cost_used": quota["cost_used"], "reserved": quota["reserved"],
+            "remaining": remaining(quota),
+        },
+    }  # fmt: skip
+    keys = any(held.user_id == user["id"] for held in ports.snapshot().keys.values())
+    _step(told, "identify", keys, "an enabled key" if keys else "the user is disabled or has no enabled key",
+          refused=(401, "invalid_api_key"))  # fmt: skip
+    verdict = may_call(principal, asked.model, provider=asked.provider)
+    if isinstance(verdict, Denied):
+        _step(told, "permit", False, f"forbidden: {verdict.what}", refused=(403, "forbidden"))
+        return told
+    through = "any provider" if verdict.providers is None else ", ".join(sorted(verdict.providers))
+    _step(told, "permit", True, f"through {through}")
+    found = resolve(ports.snapshot(), asked.model, asked.provider)
+    told["skipped"] = [
+        {"provider_name": one.provider_name, "model_id": one.model_id, "reason": one.reason} for one in found.skipped
+    ]
+    if isinstance(found, Unresolved):
+        failure = found.failure
+        _step(told, "resolve", False, failure.text, refused=(failure.status, failure.kind.value))
+        return told
+    _resolved(ports, told, found, verdict.providers, asked)
+    return told
+
+
+def _resolved(ports: Ports, told: Row, found: Resolution, providers: frozenset[str] | None, asked: Question) -> None:
+    told["route"], told["strategy"] = found.route, found.strategy
+    ways = [one for one in found.candidates if providers is None or one.provider.name in providers]
+    told["skipped"] += [
+        {"provider_name": one.provider.name, "model_id": one.model_id, "reason": "not permitted"}
+        for one in found.candidates
+        if one not in ways
+    ]
+    kind = f"route {found.route!r}, {found.strategy}" if found.route else "by name"
+    _step(told, "resolve", bool(ways), f"{kind}: {len(ways)} of {len(found.candidates)} permitted",
+          refused=(403, "forbidden"))  # fmt: skip
+    bounds = [_bound(ports, one, asked) for one in ways]
+    told["candidates"] = [_way(ports, one, bound, asked) for one, bound in zip(ways, bounds, strict=True)]
+    if ways:
+        _quota(told, max((bound for _, bound in bounds if bound is not None), default=0))
+        usable = any(key["usable"] for way in told["candidates"] for key in way["credentials"])
+        text = "at least one credential is usable" if usable else "no credential is usable now"
+        _step(told, "credential", usable, text, refused=(503, "no_credential"))
+    told["allowed"] = all(step["ok"] for step in told["steps"])
+
+
+def _quota(told: Row, bound: int) -> None:
+    quota = told["quota"]
+    if quota is None or quota["remaining"] is None:
+        _step(told, "quota", True, "unlimited")
+        return
+
+    fits = Decimal(bound).scaleb(-9) <= Decimal(quota["remaining"])
+    text = f"{_usd(bound)} USD at most, {quota['remaining']} USD left"
+    _step(told, "quota", fits, text, refused=(402, "quota_exceeded"))
+
+
+def _step(told: Row, step: str, ok: bool, text: str, *, refused: tuple[int, str] = (500, "")) -> None:
+    told["steps"].append({"step": step, "ok": ok, "text": text})
+    if not ok and told["status"] == 200:  # the first refusal is the answer
+        told["status"], told["code"] = refused
+
+
+def _fits(provider: str | None, matcher: Any, asked: Question) -> bool:
+    if asked.provider is not None and provider not in {None, asked.provider}:
+        return False
+    head, slash, tail = asked.model.partition("/")
+    return bool(matcher.match(asked.model) or (slash and provider in {None, head} and matcher.match(tail)))
+
+
+def _bound(ports: Ports, one: Candidate, asked: Question) -> tuple[RateCard | None, int | None]:
+    snapshot = ports.snapshot()
+    alias = None if one.alias is None else snapshot.aliases.get(one.alias)
+    model = snapshot.models.get((one.provider.name, one.model_id))
+    card = (alias.card if alias is not None else None) or (model.card if model is not None else None)
+    if card is None:
+        return None, None
+    output = asked.max_output_tokens
+    if output is None:
+        output = (model.max_output_tokens if model is not None else None) or _DEFAULT_OUTPUT
+    return card, card.bound(asked.input_tokens, output)
+
+
+def _way(ports: Ports, one: Candidate, priced: tuple[RateCard | None, int | None], asked: Question) -> Row:
+    now = ports.clock.monotonic()
+    endpoint = one.provider.vendor.endpoint(asked.operation, asked.dialect, one.model_id)
+    health = ports.board.health
+    credentials = []
+    for key in one.provider.credentials:
+        free = health.free_at(key.id, one.model_id, now)
+        usable = key.enabled and free is None
+        reason = "" if usable else health.reason(key.id, one.model_id) if key.enabled else "switched off"
+        credentials.append({"id": key.id, "label": key.label, "usable": usable, "reason": reason})
+    card, bound = priced
+    return {
+        "provider_name": one.provider.name,
+        "model_id": one.model_id,
+        "tier": one.tier,
+        "weight": one.weight,
+        "support": Support.UNSUPPORTED.value if endpoint is None else endpoint.support.value,
+        "price_version": None if card is None else card.version,
+        "cost_bound": None if bound is None else _usd(bound),
+        "credentials": credentials,
+    }
+
+
+def _usd(nano: int) -> str:
+
+    text = format(Decimal(nano).scaleb(-9), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,338 @@
+"""What was written down: the ledger, the audit log, drain reports, and the dashboard's sums. Read only."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Path, Query
+from pydantic import Field
+
+from gproxy.admin.errors import not_found
+from gproxy.admin.fields import Shown
+from gproxy.admin.paging import FAR, Cursor, Limit, Listed, Since, Until, cursor_of, listed, page_of
+from gproxy.admin.ports import Page, Ports, Row
+from gproxy.admin.upstream_resources import health_of
+
+Id = Annotated[str, Path(alias="id", max_length=500)]
+Text = Annotated[str | None, Query(max_length=500)]
+Period = Literal["hour", "day"]
+Dimension = Literal["user_id", "provider_name", "model_served"]
+
+HOUR_US: Final = 3_600_000_000
+DAY_US: Final = 24 * HOUR_US
+_MOST_BUCKETS: Final = 2000
+
+
+class Usage(Shown):
+    """One line of the ledger: one attempt. The names are those of the table; `cost` is `cost_nano_usd` in USD."""
+
+    attempt_id: str
+    request_id: str
+    at: int
+    user_id: str
+    user_name: str
+    key_id: str
+    provider_name: str
+    credential_id: str
+    channel: str
+    dialect_in: str
+    dialect_out: str
+    operation: str
+    model_asked: str
+    model_served: str
+    route_name: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_5m_tokens: int | None
+    cache_write_1h_tokens: int | None
+    reasoning_tokens: int | None
+    audio_tokens: int | None
+    cost_nano_usd: int
+    cost: str
+    price_version: str
+    source: str
+    outcome: str
+    status: int
+    attempt_no: int
+    first_byte_ms: int | None
+    total_ms: int
+    streamed: bool
+    excess_nano_usd: int
+
+
+class Figures(Shown):
+    """Sums over attempts."""
+
+    attempts: int
+    failures: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost_nano_usd: int
+    cost: str
+
+
+class Summary(Figures):
+    """Sums of the hours that begin in [since, until)."""
+
+    since: int
+    until: int
+
+
+class Overview(Summary):
+    """The whole at a glance."""
+
+    success_rate: float | None
+    users: int = Field(description="Users with at least one attempt.")
+    models: int
+    providers: int
+    in_flight: int
+    credentials: dict[str, int] = Field(description="How many are healthy, in cooldown, disabled.")
+
+
+class Point(Figures):
+    """One bucket."""
+
+    starts_at: int
+    group: str | None
+
+
+class Series(Shown):
+    """Buckets in the order of time; those without attempts are left out."""
+
+    period: Period
+    bucket_us: int
+    points: list[Point]
+
+
+class Top(Figures):
+    """One of the largest."""
+
+    group: str
+    name: str
+
+
+class Tops(Shown):
+    """The largest first."""
+
+    by: Dimension
+    items: list[Top]
+
+
+class Audit(Shown):
+    """One write or reveal; secrets are masked."""
+
+    id: str
+    at: int
+    actor_id: str | None
+    actor_name: str
+    address: str | None
+    action: str
+    resource: str
+    resource_id: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class Shutdown(Shown):
+    """How a process ended."""
+
+    id: str
+    at: int
+    signal_name: str | None
+    exit_code: int
+    duration_ms: int
+    report: dict[str, Any]
+
+
+async def usages_page(
+    ports: Ports, equal: dict[str, Any], *, since: int, until: int | None, cursor: str, limit: int
+) -> dict[str, Any]:
+    """A page of the ledger, newest first."""
+    known = {name: value for name, value in equal.items() if value is not None}
+    rows = await ports.records.usages(known, page_of(since, until, cursor, limit))
+    return listed(rows, limit, lambda row: cursor_of(row["at"], row["attempt_id"]))
+
+
+async def summary_of(ports: Ports, *, since: int, until: int | None, equal: dict[str, Any]) -> Row:
+    """Sums of the hourly rollups."""
+    until = ports.clock.now_us() + HOUR_US if until is None else until
+    known = {name: value for name, value in equal.items() if value is not None}
+    rows = await ports.records.totals("hour", since - since % HOUR_US, until, (), known)
+    return {**rows[0], "since": since, "until": until}
+
+
+def add_routes(router: APIRouter, ports: Ports) -> None:
+    """Add the reading routes."""
+
+    async def list_usages(
+        since: Since = 0,
+        until: Until = None,
+        limit: Limit = 100,
+        cursor: Cursor = "",
+        user_id: Text = None,
+        user_name: Text = None,
+        key_id: Text = None,
+        provider_name: Text = None,
+        credential_id: Text = None,
+        channel: Text = None,
+        model_asked: Text = None,
+        model_served: Text = None,
+        route_name: Text = None,
+        operation: Text = None,
+        request_id: Text = None,
+        outcome: Text = None,
+        status: Annotated[int | None, Query(ge=0, le=999)] = None,
+    ) -> dict[str, Any]:
+        equal = {
+            "user_id": user_id, "user_name": user_name, "key_id": key_id, "provider_name": provider_name,
+            "credential_id": credential_id, "channel": channel, "model_asked": model_asked,
+            "model_served": model_served, "route_name": route_name, "operation": operation,
+            "request_id": request_id, "outcome": outcome, "status": status,
+        }  # fmt: skip
+        return await usages_page(ports, equal, since=since, until=until, cursor=cursor, limit=limit)
+
+    async def usage_summary(
+        since: Since = 0,
+        until: Until = None,
+        user_id: Text = None,
+        provider_name: Text = None,
+        model_served: Text = None,
+    ) -> Row:
+        equal = {"user_id": user_id, "provider_name": provider_name, "model_served": model_served}
+        return await summary_of(ports, since=since, until=until, equal=equal)
+
+    async def read_usage(row_id: Id) -> Row:
+        rows = await ports.records.usages({"attempt_id": row_id}, Page(0, FAR, None, 1))
+        if not rows:
+            raise not_found("usage row", row_id)
+        return rows[0]
+
+    async def list_audit(
+        since: Since = 0,
+        until: Until = None,
+        limit: Limit = 100,
+        cursor: Cursor = "",
+        actor_id: Text = None,
+        actor_name: Text = None,
+        address: Text = None,
+        action: Text = None,
+        resource: Text = None,
+        resource_id: Text = None,
+    ) -> dict[str, Any]:
+        equal = {
+            "actor_id": actor_id, "actor_name": actor_name, "address": address, "action": action,
+            "resource": resource, "resource_id": resource_id,
+        }  # fmt: skip
+        known = {name: value for name, value in equal.items() if value is not None}
+        rows = await ports.records.audit(known, page_of(since, until, cursor, limit))
+        return listed(rows, limit, lambda row: cursor_of(row["at"], row["id"]))
+
+    async def read_audit(row_id: Id) -> Row:
+        rows = await ports.records.audit({"id": row_id}, Page(0, FAR, None, 1))
+        if not rows:
+            raise not_found("audit row", row_id)
+        return rows[0]
+
+    async def list_shutdowns(limit: Limit = 50, cursor: Cursor = "") -> dict[str, Any]:
+        rows = await ports.records.shutdowns(page_of(0, None, cursor, limit))
+        return listed(rows, limit, lambda row: cursor_of(row["at"], row["id"]))
+
+    async def read_shutdown(row_id: Id) -> Row:
+        row = await ports.records.shutdown(row_id)
+        if row is None:
+            raise not_found("shutdown", row_id)
+        return row
+
+    add = router.add_api_route
+    add("/admin/usages", list_usages, response_model=Listed[Usage], operation_id="list_usages",
+        summary="List attempts, newest first")  # fmt: skip
+    add("/admin/usages/summary", usage_summary, response_model=Summary, operation_id="usage_summary",
+        summary="Sum up attempts", description="From the hourly rollups: `since` is rounded down to its hour.")  # fmt: skip
+    add("/admin/usages/{id}", read_usage, response_model=Usage, operation_id="get_usage", summary="Read an attempt")
+    add("/admin/audit", list_audit, response_model=Listed[Audit], operation_id="list_audit",
+        summary="List what was changed and revealed, newest first")  # fmt: skip
+    add("/admin/audit/{id}", read_audit, response_model=Audit, operation_id="get_audit", summary="Read an audit row")
+    add("/admin/shutdowns", list_shutdowns, response_model=Listed[Shutdown], operation_id="list_shutdowns",
+        summary="List how processes ended, newest first")  # fmt: skip
+    add("/admin/shutdowns/{id}", read_shutdown, response_model=Shutdown, operation_id="get_shutdown",
+        summary="Read a drain report")  # fmt: skip
+    _add_dashboard(router, ports)
+
+
+def _add_dashboard(router: APIRouter, ports: Ports) -> None:
+    async def overview(since: Since = 0, until: Until = None) -> Row:
+        summary = await summary_of(ports, since=since, until=until, equal={})
+        start, end = since - since % HOUR_US, summary["until"]
+
+        async def distinct(column: str) -> int:
+            return len(await ports.records.totals("hour", start, end, (column,), {}))
+
+        attempts = summary["attempts"]
+        states = {"healthy": 0, "cooldown": 0, "disabled": 0}
+        for provider in ports.snapshot().providers.values():
+            for credential in provider.credentials:
+                states["disabled" if not credential.enabled else health_of(ports, credential.id)["state"]] += 1
+        return {
+            **summary,
+            "success_rate": None if not attempts else (attempts - summary["failures"]) / attempts,
+            "users": await distinct("user_id"),
+            "models": await distinct("model_served"),
+            "providers": await distinct("provider_name"),
+            "in_flight": len(ports.in_flight),
+            "credentials": states,
+        }
+
+    async def series(
+        since: Since = 0,
+        until: Until = None,
+        period: Period = "hour",
+        by: Dimension | None = None,
+        user_id: Text = None,
+        provider_name: Text = None,
+        model_served: Text = None,
+    ) -> Row:
+        size = HOUR_US if period == "hour" else DAY_US
+        end = ports.clock.now_us() + size if until is None else until
+        filters = {"user_id": user_id, "provider_name": provider_name, "model_served": model_served}
+        equal = {name: value for name, value in filters.items() if value is not None}
+        columns = ("starts_at",) if by is None else ("starts_at", by)
+        start = max(since - since % size, end - _MOST_BUCKETS * size)
+        rows = await ports.records.totals(period, start, end, columns, equal)
+        points = [{**row, "group": None if by is None else row[by]} for row in rows]
+        return {"period": period, "bucket_us": size, "points": points}
+
+    async def top(
+        by: Dimension,
+        since: Since = 0,
+        until: Until = None,
+        order: Literal["cost", "attempts", "failures", "tokens"] = "cost",
+        limit: Annotated[int, Query(ge=1, le=100)] = 10,
+    ) -> Row:
+        end = ports.clock.now_us() + HOUR_US if until is None else until
+        rows = await ports.records.totals("hour", since - since % HOUR_US, end, (by,), {})
+
+        def size(row: Row) -> int:
+            if order == "tokens":
+                return int(row["input_tokens"]) + int(row["output_tokens"])
+            return int(row["cost_nano_usd" if order == "cost" else order])
+
+        rows = sorted(rows, key=size, reverse=True)[:limit]
+        for row in rows:
+            row["group"] = row["name"] = row[by]
+            if by == "user_id":
+                user = await ports.desk.one("users", row[by])
+                row["name"] = row[by] if user is None else user["name"]
+        return {"by": by, "items": rows}
+
+    add = router.add_api_route
+    add("/admin/dashboard/overview", overview, response_model=Overview, operation_id="dashboard_overview",
+        summary="The figures of a span of time")  # fmt: skip
+    add("/admin/dashboard/series", series, response_model=Series, operation_id="dashboard_series",
+        summary="Figures over time, in total or by user, provider or model",
+        description=f"At most the last {_MOST_BUCKETS} buckets.")  # fmt: skip
+    add("/admin/dashboard/top", top, response_model=Tops, operation_id="dashboard_top",
+        summary="The largest users, providers or models")  # fmt: skip
