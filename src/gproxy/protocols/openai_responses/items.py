@@ -68,8 +68,8 @@ def parts_of(item: Mapping[str, Any], where: str, fallback_id: str = "") -> list
     """
     kind = item.get("type") or "message"
     match kind:
-        case "message":
-            return _message(item, where)
+        case "message" if item.get("role", "assistant") == "assistant":
+            return _message(item, where)  # a compacted conversation holds the words of others, too
         case "reasoning":
             return _reasoning(item, where)
         case "function_call" | "custom_tool_call":

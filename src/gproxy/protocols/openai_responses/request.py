@@ -266,7 +266,7 @@ def encode(request: Request, losses: Losses) -> bytes:
     if turns and _is_instructions(turns[0]):
         body["instructions"] = "".join(part.text for part in turns[0].parts if isinstance(part, Text))
         turns = turns[1:]
-    if turns:
+    if turns or not own.keys() & {"prompt", "conversation"}:
         body["input"] = _items(turns, losses)
     if request.stream:
         body["stream"] = True

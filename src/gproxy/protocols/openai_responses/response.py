@@ -6,6 +6,7 @@ streams and takes the object that closes the stream.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gproxy.canonical.loss import Feature, Losses
@@ -20,8 +21,6 @@ from gproxy.protocols.reading import at, rest, tables, text
 from gproxy.wire.json import JsonProblem, loads_lenient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gproxy.canonical.failure import VendorError
     from gproxy.protocols.base import ReplyFacts
 
@@ -41,14 +40,29 @@ _REASONS: Final = {
     StopReason.REFUSAL: "content_filter",
 }
 _EXACT: Final = frozenset({StopReason.END, StopReason.LENGTH, StopReason.TOOL_CALLS, StopReason.CONTENT_FILTER})
-_STATES: Final = frozenset({"completed", "in_progress", "queued", "cancelled"})
-_UNFINISHED: Final = frozenset({"in_progress", "queued"})
+_STATES: Final = {
+    "completed": StopReason.END,
+    "failed": StopReason.FAILED,
+    # An answer that is made in the background, and is not there yet or never will be.
+    "in_progress": StopReason.OTHER,
+    "queued": StopReason.OTHER,
+    "cancelled": StopReason.OTHER,
+}
 # The SDKs accept no other word.
 _TIERS: Final = {
     **{word: word for word in ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")},
     "standard": "default",
     "on_demand": "default",
 }
+_ECHOES: Final[Mapping[str, tuple[type, ...]]] = {
+    "metadata": (dict,),
+    "parallel_tool_calls": (bool,),
+    "reasoning": (dict,),
+    "text": (dict,),
+    "tool_choice": (str, dict),
+    "tools": (list,),
+}
+"""What of the request an answer repeats, and the types that the SDKs accept; some servers put other things there."""
 
 
 # --- reading ---
@@ -113,12 +127,10 @@ def stop_of(source: Mapping[str, Any], *, called: bool) -> Stop | None:
         raw = details.get("reason") if isinstance(details, dict) else None
         raw = raw if isinstance(raw, str) else "incomplete"
         return Stop(_CUT.get(raw, StopReason.OTHER), raw=raw, origin=OWN)
-    if not isinstance(status, str) or status in _UNFINISHED or status == "failed":
-        return Stop(StopReason.FAILED, raw=status, origin=OWN) if status == "failed" else None
-    reason = StopReason.END if status == "completed" else StopReason.OTHER
-    if status == "completed" and called:
-        reason = StopReason.TOOL_CALLS
-    return Stop(reason, raw=status, origin=OWN)
+    if not isinstance(status, str) or not status:
+        return None
+    reason = _STATES.get(status, StopReason.OTHER)
+    return Stop(StopReason.TOOL_CALLS if called and reason is StopReason.END else reason, raw=status, origin=OWN)
 
 
 # --- writing ---
@@ -131,8 +143,7 @@ def ending(stop: Stop | None, losses: Losses, *, refused: bool) -> tuple[str, st
     if stop.origin is OWN and stop.raw is not None:
         if stop.raw in _STATES:
             return stop.raw, None
-        if stop.reason is not StopReason.FAILED:
-            return "incomplete", None if stop.raw == "incomplete" else stop.raw
+        return "incomplete", None if stop.raw == "incomplete" else stop.raw
     if stop.reason not in _EXACT:
         losses.add(Feature.STOP_DETAILS, "status")
     if stop.reason is StopReason.REFUSAL and refused:
@@ -175,5 +186,10 @@ def shell(response_id: str, created: int | None, facts: ReplyFacts, own: Mapping
         "top_p": None,
         "truncation": "disabled",
         "usage": None,
-        **own,
+        **echoed(own),
     }
+
+
+def echoed(own: Mapping[str, Any]) -> dict[str, Any]:
+    """What the vendor's own object said besides the answer, as far as the SDKs accept it."""
+    return {key: value for key, value in own.items() if isinstance(value, _ECHOES.get(key, object))}

@@ -56,7 +56,7 @@ from gproxy.protocols.openai_responses.growing import (
     Whole,
 )
 from gproxy.protocols.openai_responses.items import is_item, within_call
-from gproxy.protocols.openai_responses.response import ending, shell, written_tier
+from gproxy.protocols.openai_responses.response import echoed, ending, shell, written_tier
 from gproxy.protocols.openai_responses.usage import written
 from gproxy.protocols.reading import of_own
 from gproxy.wire.json import dumps
@@ -87,7 +87,7 @@ class Writer:
     """Neutral events in, the wire's events out. `body` is the response as it stands."""
 
     __slots__ = ("_base", "_chances", "_facts", "_items", "_losses", "_open", "_pending", "_refused", "_runs", "_said",
-                 "_sequence", "_thought", "body", "started")  # fmt: skip
+                 "_sequence", "_status", "_thought", "body", "started")  # fmt: skip
 
     def __init__(self, facts: ReplyFacts, losses: Losses) -> None:
         self._facts = facts
@@ -101,6 +101,7 @@ class Writer:
         self._runs: dict[str, Run] = {}
         self._chances: list[Frame] = []
         self._refused = False
+        self._status = "completed"
         self._base = facts.id.partition("_")[2] or facts.id
         self.started = False
         self.body = shell(facts.id, None, facts, {})
@@ -211,17 +212,17 @@ class Writer:
     def _choice_finished(self, event: ChoiceFinished) -> list[Frame]:
         status, reason = ending(event.stop, self._losses, refused=self._refused)
         frames = self._rest("incomplete" if status == "incomplete" else "completed")
+        self._status = status
         self.body["status"] = status
         self.body["incomplete_details"] = {"reason": reason} if status == "incomplete" and reason else None
         return frames
 
     def _finish(self, event: Finished) -> list[Frame]:
-        if self.body["status"] == "in_progress":
-            self.body["status"] = "completed"
         frames = self._rest("completed")
+        self.body["status"] = self._status
         if self._chances:
             self._losses.add(Feature.LOGPROBS, "logprobs")  # there was no text that they could belong to
-        self.body |= of_own(event.extras, OWN)
+        self.body |= echoed(of_own(event.extras, OWN))
         tier = written_tier(event.service_tier, self._losses)
         if tier is not None:
             self.body["service_tier"] = tier
