@@ -47,10 +47,10 @@ from gproxy.canonical.usage import UNKNOWN, Usage
 from gproxy.protocols import complaints
 from gproxy.protocols.anthropic_messages import errors
 from gproxy.protocols.anthropic_messages.blocks import Writer, input_of, stand_in, written_citations
-from gproxy.protocols.anthropic_messages.content import BORROWED, OWN, block, citation, lent, signature_of, signed
+from gproxy.protocols.anthropic_messages.content import BORROWED, OWN, lent, signed
+from gproxy.protocols.anthropic_messages.growing import Block
 from gproxy.protocols.anthropic_messages.response import ending, kept, stop_extras, stop_of, tier_of, written_tier
 from gproxy.protocols.anthropic_messages.usage import merged, usage_of, written
-from gproxy.protocols.assembly import Growing
 from gproxy.protocols.figures import count
 from gproxy.protocols.reading import of_own
 from gproxy.wire import sse
@@ -105,7 +105,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._sse = sse.Decoder()
-        self._open: dict[int, _Block] = {}
+        self._open: dict[int, Block] = {}
         self._parts = 0
         self._id = ""
         self._started = False
@@ -198,7 +198,7 @@ class Decoder:
         events = [] if self._started else self._start({})
         earlier = self._open.pop(index, None)
         events += [] if earlier is None else earlier.close()
-        state = _Block.of(item, self._parts, f"toolu_{self._id}_{index}")
+        state = Block.of(item, self._parts, f"toolu_{self._id}_{index}")
         if state is None:
             return events
         if isinstance(state.part, RedactedThinking) and state.part.data.value.startswith(BORROWED):
@@ -263,99 +263,6 @@ class Decoder:
     def _close(self, *, cut: bool = False) -> list[Event]:
         blocks, self._open = list(self._open.values()), {}
         return [event for state in blocks for event in state.close(cut=cut)]
-
-
-class _Block:
-    """One content block while it streams."""
-
-    __slots__ = ("_growing", "_index", "_input", "part")
-
-    def __init__(self, part: Part, index: int, given: Any) -> None:
-        self.part = part
-        self._index = index
-        self._input = given
-        self._growing: Growing | None = None
-
-    @classmethod
-    def of(cls, item: dict[str, Any], index: int, spare_id: str) -> _Block | None:
-        """The block that a start announces; None when the start makes no sense."""
-        try:
-            part = block(item, "content_block", {}, spare_id)
-        except JsonProblem:
-            return None
-        match part:
-            case Text() if "type" not in of_own(part.extras, OWN):
-                part = replace(part, text="", citations=())
-            case Thinking():
-                part = replace(part, text="", signature=None)
-            case ToolCall() | ServerToolCall():
-                part = replace(part, arguments="")
-            case _:
-                pass
-        return cls(part, index, item.get("input"))
-
-    def begin(self, item: dict[str, Any]) -> list[Event]:
-        """The events of the start, with whatever content it holds already."""
-        self._growing = growing = Growing(0, self._index, self.part)
-        events = [growing.opened()]
-        match self.part:
-            case Text(text=""):
-                events += self.delta({"type": "text_delta", "text": item.get("text")})
-                cited = item.get("citations")
-                for one in cited if isinstance(cited, list) else ():
-                    events += self.delta({"type": "citations_delta", "citation": one})
-            case Thinking():
-                events += self.delta({"type": "thinking_delta", "thinking": item.get("thinking")})
-                events += self.delta({"type": "signature_delta", "signature": item.get("signature")})
-            case _:
-                pass
-        return events
-
-    def delta(self, delta: dict[str, Any]) -> list[Event]:
-        """More of it."""
-        growing = self._growing
-        assert growing is not None
-        match delta.get("type"):
-            case "text_delta":
-                said = delta.get("text")
-                return growing.text(said) if isinstance(said, str) else []
-            case "input_json_delta":
-                said = delta.get("partial_json")
-                return growing.arguments(said) if isinstance(said, str) else []
-            case "thinking_delta":
-                said = delta.get("thinking")
-                return growing.text(said) if isinstance(said, str) else []
-            case "signature_delta":
-                signature = signature_of(delta.get("signature"))
-                return [] if signature is None else growing.signed(signature)
-            case "citations_delta":
-                cited = delta.get("citation")
-                return growing.cited(citation(cited)) if isinstance(cited, dict) else []
-            case _:
-                if isinstance(self.part, Opaque):
-                    self.part = growing.part = _grown(self.part, delta)
-                return []
-
-    def close(self, *, cut: bool = False) -> list[Event]:
-        """The events of its end. Input that came whole, or never, is told here, unless the stream was cut."""
-        growing = self._growing
-        assert growing is not None
-        events: list[Event] = []
-        if isinstance(self.part, ToolCall | ServerToolCall) and not growing.has_arguments and not cut:
-            given = self._input
-            events = growing.arguments(dumps({} if given is None else given).decode())
-        return [*events, growing.closed()]
-
-
-def _grown(part: Opaque, delta: Mapping[str, Any]) -> Opaque:
-    """An unknown block after an unknown delta: texts are continued, anything else is replaced."""
-    payload = dict(part.payload)
-    for key, value in delta.items():
-        if key == "type":
-            continue
-        known = payload.get(key)
-        payload[key] = known + value if isinstance(known, str) and isinstance(value, str) else value
-    return replace(part, payload=payload)
 
 
 # --- writing ---

@@ -83,11 +83,10 @@ def written(usage: Usage, raw: Any, tier: str | None) -> dict[str, Any]:
 
     `raw` is the object this dialect's own vendor sent: it goes back whole, as long as it still says the same.
     """
+    out: dict[str, Any] = {"input_tokens": usage.input or 0, "output_tokens": usage.output or 0}
     if isinstance(raw, dict) and usage_of(raw) == usage:
-        return dict(raw)
-    out: dict[str, Any] = {
-        "input_tokens": usage.input or 0,
-        "output_tokens": usage.output or 0,
+        return {**out, **{key: value for key, value in raw.items() if value is not None}}
+    out |= {
         "cache_creation_input_tokens": (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0),
         "cache_read_input_tokens": usage.cache_read or 0,
     }
