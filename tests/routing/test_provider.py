@@ -27,7 +27,7 @@ def made(channel: str, **settings: object) -> Provider:
 def test_defaults() -> None:
     one = made("openai")
     assert (one.origin, one.base_path) == (Origin("https", "api.openai.com", 443), "")
-    assert (one.rotation, one.on_disconnect, one.loss, one.proxy) == ("round_robin", "cancel", "allow", None)
+    assert (one.rotation, one.on_disconnect, one.loss, one.proxy) == ("round_robin", "cancel", "warn", None)
     assert one.deadlines == Deadlines()
 
 

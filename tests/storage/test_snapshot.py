@@ -124,7 +124,7 @@ async def test_a_world_is_loaded_whole(db: Database, vault: Vault) -> None:
     assert (main.origin, main.base_path) == (Origin("https", "api.openai.com", 443), "")
     assert (local.origin, local.base_path) == (Origin("http", "127.0.0.1", 11434), "/api")
     assert main.deadlines == Deadlines(connect=3.0, idle=9.0)
-    assert (main.rotation, main.on_disconnect, main.loss, main.proxy) == ("sticky", "finish", "allow", None)
+    assert (main.rotation, main.on_disconnect, main.loss, main.proxy) == ("sticky", "finish", "warn", None)
     assert (local.rotation, local.on_disconnect, local.enabled, local.proxy) == (
         "round_robin",
         "cancel",

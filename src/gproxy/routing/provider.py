@@ -88,7 +88,7 @@ def assemble(
         proxy=settings.get("proxy") or None,
         rotation=settings.get("rotation") or settings.get("rotation_strategy") or "round_robin",
         on_disconnect=settings.get("on_disconnect") or "cancel",
-        loss=settings.get("loss") or "allow",
+        loss=settings.get("loss") or "warn",
         credentials=credentials,
         settings=settings,
     )
