@@ -107,7 +107,8 @@ def test_tokens_that_do_not_fit_in_full_are_granted_as_far_as_they_go() -> None:
 
 def test_what_was_let_through_before_a_restart_still_counts() -> None:
     windows = Windows()
-    windows.restore("a", "rpm", 60.0, 3, 100.0)
+    windows.raise_to("a", "rpm", 60.0, {100.0: 1, 100.1: 2})
+    windows.raise_to("a", "rpm", 60.0, {100.0: 2})
     claim = Claim("a", "rpm", 60.0, 4, 1)
     assert isinstance(windows.count([claim], 130.0), Counted)
     assert isinstance(windows.count([claim], 130.0), Exceeded)

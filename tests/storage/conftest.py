@@ -39,6 +39,8 @@ TABLES = (
     "user_keys",
     "users",
     "user_quotas",
+    "quota_holds",
+    "instances",
     "usages",
     "usage_quarantine",
     "usage_retired",

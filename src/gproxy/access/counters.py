@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from gproxy.access.limits import Claim, Counted, Exceeded, Windows
+from gproxy.access.limits import Claim, Counted, Exceeded
 from gproxy.access.quotas import Quotas, Reservation, Short
+from gproxy.access.shares import Shares
 from gproxy.clock import Clock
 
 
@@ -80,14 +81,14 @@ class MemoryCounters:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.quotas = Quotas()
-        self.windows = Windows()
+        self.shares = Shares()
 
     async def admit(self, ask: Ask) -> Grant | Short | Exceeded:
         """One comparison for the budget, one per limit, in one turn of the loop."""
         hold = self.quotas.reserve(ask.user_id, ask.quota, ask.amount, least=ask.least, hold_id=ask.hold_id)
         if isinstance(hold, Short):
             return hold
-        counted = self.windows.count(ask.claims, self._clock.monotonic())
+        counted = self.shares.count(ask.claims, self._clock.monotonic())
         if isinstance(counted, Exceeded):
             self.quotas.release(hold)
             return counted
@@ -106,18 +107,18 @@ class MemoryCounters:
         if not grant.over:
             grant.over = True
             self.quotas.release(grant.hold)
-            self.windows.correct(grant.counted, tokens)
+            self.shares.windows.correct(grant.counted, tokens)
 
     def withdraw(self, grant: Grant) -> None:
         """See `Counters.withdraw`."""
         if not grant.over:
             grant.over = True
             self.quotas.release(grant.hold)
-            self.windows.withdraw(grant.counted)
+            self.shares.windows.withdraw(grant.counted)
 
     def sweep(self, now: float) -> int:
         """Drop limit windows that hold nothing."""
-        return self.windows.sweep(now)
+        return self.shares.windows.sweep(now)
 
     def held(self) -> Mapping[str, int]:
         """What open requests hold against each budget."""

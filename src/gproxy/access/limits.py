@@ -7,7 +7,7 @@ conservative by at most one slot and the state is bounded, whatever the traffic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -41,6 +41,18 @@ class Window:
         self._counts[slot] = self._counts.get(slot, 0) + cost
         self._total += cost
         return slot
+
+    def raise_to(self, costs: Mapping[float, int]) -> None:
+        """See to it that at least so much counts at each of these moments."""
+        slots: dict[int, int] = {}
+        for at, cost in costs.items():
+            slot = int(at // self._slot)
+            slots[slot] = slots.get(slot, 0) + cost
+        for slot, cost in slots.items():
+            missing = cost - self._counts.get(slot, 0)
+            if missing > 0:
+                self._counts[slot] = self._counts.get(slot, 0) + missing
+                self._total += missing
 
     def correct(self, slot: int, difference: int) -> None:
         """Change what an earlier `add` counted; a slot that has left the window is past correcting."""
@@ -181,10 +193,9 @@ class Windows:
         slots = tuple(window.add(claim.cost, now) for claim, window in zip(granted, windows, strict=True))
         return Counted(granted, slots, self._standings(granted, windows, now))
 
-    def restore(self, row_id: str, dimension: str, length: float, cost: int, at: float) -> None:
-        """Count what was let through before this process began; `at` is when, in its monotonic seconds."""
-        if cost:
-            self._of(row_id, dimension, length).add(cost, at)
+    def raise_to(self, row_id: str, dimension: str, length: float, costs: Mapping[float, int]) -> None:
+        """Count at least so much at these moments (monotonic seconds): what is known of before this process began."""
+        self._of(row_id, dimension, length).raise_to(costs)
 
     def correct(self, counted: Counted, tokens: int) -> None:
         """Replace the reserved tokens of a counted request by what it really used."""

@@ -1,60 +1,125 @@
 """Who keeps count of budgets and limits, chosen once at start, and what keeps the count true.
 
-One process that serves a database keeps it in memory: filled from the ledger at start, told of every row that lands,
-compared with the database now and then.
+one process, its own SQLite file      memory: filled from the ledger, told of every row that lands, compared now and then
+several processes on one database     the database: holds in `quota_holds`; limits by share
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from gproxy.access.counters import MemoryCounters
-from gproxy.access.limits import DAY, MINUTE, applies
-from gproxy.access.principal import Principal, RateLimit
+from gproxy.access.counters import Counters, MemoryCounters
+from gproxy.access.principal import RateLimit
+from gproxy.access.shares import Shares, lengths
 from gproxy.clock import Clock
-from gproxy.ids import UserId
-from gproxy.runtime.bindings import translated
+from gproxy.config.settings import Settings
+from gproxy.ids import new_id
+from gproxy.runtime.bindings import LedgerStore, translated
 from gproxy.snapshot import Snapshot
+from gproxy.storage.database_counters import DatabaseCounters
 from gproxy.storage.engine import Database
 from gproxy.storage.let_through import let_through
 from gproxy.storage.usage import SqlLedger
+from gproxy.workers.settler import Settler
+from gproxy.workers.worker_set import Log, Worker
 
-PUBLISH_EVERY: Final = 1.0
-"""Seconds between two looks whether holds have changed and must be shown in the database."""
+TEND_EVERY: Final = 1.0
+"""Seconds between two rounds of upkeep: holds shown, or the other processes seen."""
 
 _US: Final = 1_000_000
 # Ten pieces of each of the window's sixty slots: what is read back sits at most that much too late.
 _STRETCHES: Final = 600
+_RENEW_ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class AccountDrift:
-    """An account in memory was not what the database says; it was set right by so much."""
+    """An account was not what it should have been, and was set right by so much."""
 
     user_id: str
+    kind: str
     nano_usd: int
+
+
+class Accounts(Protocol):
+    """The counters and their upkeep (`bindings.Accounts` and more)."""
+
+    @property
+    def counters(self) -> Counters:
+        """What requests ask."""
+        ...
+
+    async def restore(self) -> None:
+        """Begin. Raises `DatabaseUnavailable`."""
+        ...
+
+    async def landing(self) -> None:
+        """Rows are about to land."""
+        ...
+
+    def landed(self, costs: Sequence[tuple[str, str, int, bool]]) -> None:
+        """Rows are in the database."""
+        ...
+
+    async def repair(self) -> Sequence[AccountDrift]:
+        """Compare with the database and set right what differs."""
+        ...
+
+    async def tend(self) -> None:
+        """One round of upkeep. Raises `StoreUnavailable`."""
+        ...
+
+    async def farewell(self) -> None:
+        """The last word before the database is closed. Raises `StoreUnavailable`."""
+        ...
+
+    def workers(self, log: Log) -> list[Worker]:
+        """Workers of its own."""
+        ...
+
+
+def accounts_for(
+    settings: Settings,
+    *,
+    ledger: SqlLedger,
+    store: LedgerStore,
+    db: Database,
+    clock: Clock,
+    snapshot: Callable[[], Snapshot],
+) -> Accounts:
+    """The accounts that fit how this process is run."""
+    if settings.workers > 1 or db.dialect != "sqlite":
+        return DatabaseAccounts(ledger, db, clock, snapshot)
+    return MemoryAccounts(ledger, db, clock, snapshot, lambda: store.batches)
 
 
 class MemoryAccounts:
     """Keeps `MemoryCounters` in step with the ledger."""
 
     def __init__(
-        self, counters: MemoryCounters, ledger: SqlLedger, db: Database, clock: Clock, batches: Callable[[], int]
+        self,
+        ledger: SqlLedger,
+        db: Database,
+        clock: Clock,
+        snapshot: Callable[[], Snapshot],
+        batches: Callable[[], int],
     ) -> None:
-        self.counters = counters
+        self.counters = MemoryCounters(clock)
         self._ledger = ledger
         self._db = db
         self._clock = clock
+        self._snapshot = snapshot
         self._batches = batches
 
-    async def restore(self, snapshot: Snapshot) -> None:
-        """Begin: what was spent, what was let through lately, and no holds. Raises `DatabaseUnavailable`."""
+    async def restore(self) -> None:
+        """What was spent, what was let through lately, and no holds."""
         self._ledger.held = self.counters.held
         await self._ledger.publish_held()
         self.counters.quotas.restore(await self._ledger.spent())
-        await self._fill_windows(snapshot)
+        await fill(self.counters.shares, self._snapshot(), self._db, self._clock)
 
     async def landing(self) -> None:
         """Nothing to do: memory is told afterwards."""
@@ -69,41 +134,88 @@ class MemoryAccounts:
         spent = await self._ledger.spent()
         if before % 2 or before != self._batches():
             return []
-        return [AccountDrift(user_id, drift) for user_id, drift in self.counters.quotas.restore(spent).items()]
+        drift = self.counters.quotas.restore(spent)
+        return [AccountDrift(user_id, "cost_used", difference) for user_id, difference in drift.items()]
 
-    async def publish(self) -> None:
-        """Show the holds in the database when they have changed. Raises `StoreUnavailable`."""
+    async def tend(self) -> None:
+        """Show the holds in the database when they have changed."""
         async with translated():
             await self._ledger.publish_held()
 
-    async def _fill_windows(self, snapshot: Snapshot) -> None:
-        limited = {one.user_id: one for one in snapshot.keys.values() if one.rate_limits}
-        now, now_us = self._clock.monotonic(), self._clock.now_us()
-        for length in sorted(
-            {length for one in limited.values() for row in one.rate_limits for length in _lengths(row)}
-        ):
-            stretch = max(1, int(length * _US / _STRETCHES))
-            users = [user for user, one in limited.items() if any(length in _lengths(row) for row in one.rate_limits)]
-            for seen in await let_through(self._db, users, now_us - int(length * _US) - stretch, stretch):
-                at = min(now, now - (now_us - seen.at) / _US)
-                self._refill(limited[UserId(seen.user_id)], seen.model_asked, length, seen.requests, seen.tokens, at)
+    async def farewell(self) -> None:
+        """Show that nothing is held any more."""
+        await self.tend()
 
-    def _refill(self, principal: Principal, model: str, length: float, requests: int, tokens: int, at: float) -> None:
-        restore = self.counters.windows.restore
-        for row in principal.rate_limits:
-            if not applies(row, model):
-                continue
-            if row.rpm is not None and length == MINUTE:
-                restore(row.id, "rpm", length, requests, at)
-            if row.rpd is not None and length == DAY:
-                restore(row.id, "rpd", length, requests, at)
-            if row.total_tokens is not None and length == row.total_tokens_window:
-                restore(row.id, "total_tokens", length, tokens, at)
+    def workers(self, log: Log) -> list[Worker]:
+        """None: memory needs nobody to write it down."""
+        del log
+        return []
 
 
-def _lengths(row: RateLimit) -> list[float]:
-    return [
-        *([MINUTE] if row.rpm is not None else []),
-        *([DAY] if row.rpd is not None else []),
-        *([float(row.total_tokens_window)] if row.total_tokens is not None else []),
-    ]
+class DatabaseAccounts:
+    """Keeps `DatabaseCounters`: this process is seen, its holds stay alive, those of the dead go."""
+
+    def __init__(self, ledger: SqlLedger, db: Database, clock: Clock, snapshot: Callable[[], Snapshot]) -> None:
+        self.counters = DatabaseCounters(db, clock, instance=new_id())
+        self._ledger = ledger
+        self._db = db
+        self._clock = clock
+        self._snapshot = snapshot
+        self._round = 0
+
+    async def restore(self) -> None:
+        """Be counted among the processes before the first request."""
+        self._ledger.shared = True
+        await self.counters.reserved_drift()
+        await self.counters.beat()
+        if self.counters.shares.membership.count > 1 and _limited(self._snapshot()):
+            # The others must have seen this process, and keep to their smaller shares, before it uses its own.
+            await asyncio.sleep(TEND_EVERY * 1.25)
+        await fill(self.counters.shares, self._snapshot(), self._db, self._clock)
+
+    async def landing(self) -> None:
+        """What happened to holds is written before the rows that end them."""
+        await self.counters.flush()
+
+    def landed(self, costs: Sequence[tuple[str, str, int, bool]]) -> None:
+        """Nothing to do: the rows' own transaction ended their holds."""
+
+    async def repair(self) -> Sequence[AccountDrift]:
+        """Set every `reserved` to the sum of its holds."""
+        drift = await self.counters.reserved_drift()
+        return [AccountDrift(user_id, "reserved", now - was) for user_id, (was, now) in drift.items()]
+
+    async def tend(self) -> None:
+        """Be seen; now and then renew this process's holds and bury what the dead held."""
+        async with translated():
+            if await self.counters.beat():
+                await fill(self.counters.shares, self._snapshot(), self._db, self._clock)
+            self._round += 1
+            if self._round % _RENEW_ROUNDS == 0:
+                await self.counters.renew()
+                await self.counters.bury()
+
+    async def farewell(self) -> None:
+        """Write what waits and leave, so that the others' shares grow."""
+        async with translated():
+            await self.counters.flush()
+            await self.counters.leave()
+
+    def workers(self, log: Log) -> list[Worker]:
+        """The one that writes."""
+        return [Settler(self.counters, log)]
+
+
+async def fill(shares: Shares, snapshot: Snapshot, db: Database, clock: Clock) -> None:
+    """Fill limit windows with what the ledger says was let through lately. Raises `DatabaseUnavailable`."""
+    limited = _limited(snapshot)
+    now, now_us = clock.monotonic(), clock.now_us()
+    for length in sorted({length for rows in limited.values() for length in lengths(rows)}):
+        stretch = max(1, int(length * _US / _STRETCHES))
+        users = [user_id for user_id, rows in limited.items() if length in lengths(rows)]
+        seen = await let_through(db, users, now_us - int(length * _US) - stretch, stretch)
+        shares.learn(limited, length, seen, now - now_us / _US)
+
+
+def _limited(snapshot: Snapshot) -> Mapping[str, Sequence[RateLimit]]:
+    return {one.user_id: one.rate_limits for one in snapshot.keys.values() if one.rate_limits}

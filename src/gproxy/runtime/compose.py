@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from gproxy.access.counters import MemoryCounters
+from gproxy.admin.access import WINDOW_US
 from gproxy.admin.mount import ControlPlane
 from gproxy.channels.loader import catalog
 from gproxy.clock import SystemClock
@@ -39,7 +39,7 @@ from gproxy.routing.health import HealthBoard, HealthRecord
 from gproxy.routing.plan import Board
 from gproxy.routing.selection import Load
 from gproxy.runtime import tls, upgrade
-from gproxy.runtime.accounts import PUBLISH_EVERY, MemoryAccounts
+from gproxy.runtime.accounts import TEND_EVERY, Accounts, accounts_for
 from gproxy.runtime.bindings import HealthStore, LedgerStore
 from gproxy.runtime.files import prepare
 from gproxy.runtime.health import Health, Ping
@@ -56,9 +56,11 @@ from gproxy.storage.changes import revision
 from gproxy.storage.engine import Database, connect
 from gproxy.storage.errors import DatabaseUnavailable
 from gproxy.storage.health import load_statuses
+from gproxy.storage.login_tries import sweep_tries
 from gproxy.storage.migrate import ensure_schema
 from gproxy.storage.seeding import import_seed, is_empty
 from gproxy.storage.settings import load_settings
+from gproxy.storage.sessions import sweep_sessions
 from gproxy.storage.shutdowns import record_shutdown, shutdowns
 from gproxy.storage.snapshot import load_snapshot
 from gproxy.storage.usage import SqlLedger
@@ -73,11 +75,14 @@ from gproxy.workers.rate_limit_gc import rate_limit_gc
 from gproxy.workers.usage_sink import UsageSink
 from gproxy.workers.worker_set import Phase, WorkerSet
 
-ADOPT_EVERY: Final = 30.0
+ADOPT_EVERY: Final = 10.0
 """Seconds between two looks for journals whose process died beside us."""
 
 FOLLOW_EVERY: Final = 0.5
 """Seconds between two looks at the configuration's revision: other processes' writes are followed within 1 s."""
+
+SWEEP_EVERY: Final = 60.0
+"""Seconds between two sweeps of sessions and login tries that no longer count."""
 
 BEHIND: Final = 5_000
 """Rows waiting in the journal from which readiness turns amber."""
@@ -100,7 +105,7 @@ class World:
         self.snapshot: Snapshot
         self.journal: Journal
         self.sink: UsageSink
-        self.accounts: MemoryAccounts | None = None
+        self.accounts: Accounts | None = None
         self.broadcaster: HealthBroadcaster[HealthRecord]
         self.board = Board(HealthBoard(), Load(), RetryBudgets())
         self.upstream: UpstreamClient
@@ -125,6 +130,14 @@ class World:
         try:
             if await revision(self.db) != self.snapshot.revision:
                 await self.load()
+        except DatabaseUnavailable as error:
+            raise StoreUnavailable(str(error)) from error
+
+    async def sweep(self) -> None:
+        """Drop ended sessions and login tries that no longer count."""
+        try:
+            await sweep_sessions(self.db)
+            await sweep_tries(self.db, window_us=WINDOW_US)
         except DatabaseUnavailable as error:
             raise StoreUnavailable(str(error)) from error
 
@@ -192,14 +205,14 @@ class World:
         stopped = await self.workers.stop(seconds)
         report.late_workers = [*stopped.late, *stopped.failed]
         report.rows_flushed = self.sink.report().flushed
-        await self._show_holds()
+        await self._farewell()
         report.health_states_flushed = self.broadcaster.flushed
 
-    async def _show_holds(self) -> None:
+    async def _farewell(self) -> None:
         if self.accounts is not None:
             with contextlib.suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(_LAST_WORD):
-                    await self.accounts.publish()
+                    await self.accounts.farewell()
 
     async def previous_report(self) -> str | None:
         """How the last process of this database ended, in one line."""
@@ -268,8 +281,10 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     world.journal = Journal.create(
         journals, clock, power=settings.durability == "power", max_bytes=settings.journal_max_bytes // settings.workers
     )
-    accounts = MemoryAccounts(MemoryCounters(clock), ledger, world.db, clock, lambda: store.batches)
-    await accounts.restore(world.snapshot)
+    accounts = accounts_for(
+        settings, ledger=ledger, store=store, db=world.db, clock=clock, snapshot=lambda: world.snapshot
+    )
+    await accounts.restore()
     store.accounts = world.accounts = accounts
     dice = random.SystemRandom().random
     say = _say(log)
@@ -325,8 +340,10 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
             quota_reconciler(store, say),
             rate_limit_gc([accounts.counters], clock, say),
             Periodic("stream_pulse", 1.0, beat, say),
-            Periodic("quota_holds", PUBLISH_EVERY, accounts.publish, say),
+            Periodic("accounts", TEND_EVERY, accounts.tend, say),
+            *accounts.workers(say),
             Periodic("journal_adopter", ADOPT_EVERY, adopt, say),
+            Periodic("session_gc", SWEEP_EVERY, world.sweep, say),
             Periodic("snapshot_watcher", FOLLOW_EVERY, world.follow, say),
         ],
         clock,

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from gproxy.access.shares import Through
 from gproxy.storage import sql
 from gproxy.storage.engine import LONGEST_STATEMENT, Session
 
 _BATCH: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Through:
-    """Requests of one user for one model name in one short stretch of time; `at` is its end, microseconds."""
-
-    user_id: str
-    model_asked: str
-    at: int
-    requests: int
-    tokens: int
 
 
 async def let_through(db: Session, user_ids: Sequence[str], since: int, stretch: int) -> list[Through]:

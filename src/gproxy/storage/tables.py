@@ -223,6 +223,28 @@ user_quotas = _table(
     _need("version", Integer),
 )
 
+# What requests hold against budgets where several processes share them. A `spent` hold is an attempt that has ended
+# and whose row has not landed yet: it goes in the transaction that brings the row.
+quota_holds = _table(
+    "quota_holds",
+    _id(),  # of the request, or of the attempt when it is spent
+    _need("user_id", ID),
+    _need("amount_nano_usd", BigInteger),
+    _need("instance", ID),
+    _flag("spent"),
+    _need("expires_at", BigInteger),
+    Index(None, "user_id"),
+    Index(None, "instance"),
+    Index(None, "expires_at"),
+)
+
+# Processes that serve this database at the moment: how each knows its share of a limit.
+instances = _table(
+    "instances",
+    _id(),
+    _need("seen_at", BigInteger),
+)
+
 usages = _table(
     "usages",
     Column("attempt_id", ID, primary_key=True),

@@ -18,6 +18,7 @@ from gproxy.clock import Clock, SystemClock
 from gproxy.ledger.record import Outcome, UsageRow
 from gproxy.ledger.store import Position
 from gproxy.storage import sql
+from gproxy.storage.database_counters import drop_landed
 from gproxy.storage.engine import LONGEST_STATEMENT, Database, Session
 from gproxy.storage.retry import Retry
 from gproxy.storage.usage_values import COLUMNS, Values, checked, fault_of
@@ -74,6 +75,8 @@ class SqlLedger:
         hold it came from.
         """
         self.held = held
+        self.shared = False
+        """Whether several processes hold budgets in `quota_holds`; then a row that lands ends its attempt's hold."""
         self._shown: Mapping[str, int] | None = None
         self._db = db
         self._retry = retry or Retry()
@@ -98,6 +101,8 @@ class SqlLedger:
             await tx.executemany(sql.insert("usages", COLUMNS), [values for _, values in new])
             await self._charge(tx, fresh)
             await _roll_up(tx, fresh)
+            if self.shared:
+                await drop_landed(tx, [row.attempt_id for row in fresh if row.cost_nano_usd])
             held = None if self.held is None else self.held()
             if held is not None:
                 await _hold(tx, held)
