@@ -98,7 +98,9 @@ def _buffered(verdict: Verdict, dialect: str, value: dict[str, Any]) -> None:
                 elif item["type"] == "function_call":
                     verdict.calls.append((item["name"], item["arguments"]))
             verdict.usage = value.get("usage")
-            verdict.complete = value["status"] in {"completed", "incomplete"}
+            # An answer that is made in the background is told of before it is there.
+            waiting = {"queued", "in_progress"} if value.get("background") else set()
+            verdict.complete = value["status"] in {"completed", "incomplete"} | waiting
         case "anthropic_messages":
             for block in value["content"]:
                 if block["type"] == "text":

@@ -110,6 +110,12 @@ def test_events_are_read_as_the_standard_says() -> None:
     assert events_of(body) == [("a", "1\n2"), (None, "3"), (None, '{"x"\n:1}')]
 
 
+def test_an_answer_made_in_the_background_is_legal_before_it_is_there() -> None:
+    waiting: dict[str, Any] = {"status": "queued", "output": [], "background": True}
+    assert judge("openai_responses", stream=False, body=json.dumps(waiting).encode()).legal
+    assert not judge("openai_responses", stream=False, body=json.dumps({**waiting, "background": False}).encode()).legal
+
+
 def test_the_vendors_own_recordings_are_legal() -> None:
     """A judge that condemns the real ones would be useless: at least 95 of 100 pass.
 
