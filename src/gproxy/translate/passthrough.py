@@ -18,6 +18,7 @@ from gproxy.protocols.gemini.tap import StreamTap as GeminiTap
 from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Names
 from gproxy.translate.voices import VOICES
 from gproxy.wire.json import JsonProblem, dumps, fields, loads, patch
+from gproxy.wire.multipart import parse
 
 _NOTHING_USED: Final = Usage(input=0, output=0)
 
@@ -31,9 +32,11 @@ class Passthrough:
         "_body_usage",
         "_closed",
         "_dialect",
+        "_form",
         "_hide",
         "_names",
         "_operation",
+        "_read",
         "_renames",
         "_streams",
         "_tap",
@@ -50,14 +53,17 @@ class Passthrough:
         include_usage: bool | None,
         vendor_reports_unasked: bool = False,
         operation: Operation = Operation.GENERATE,
+        form: bytes | None = None,
     ) -> None:
         """`include_usage` is what the client's body says about it; None when it says nothing.
 
-        `vendor_reports_unasked`: the vendor refuses to be asked and reports usage anyway.
+        `vendor_reports_unasked`: the vendor refuses to be asked and reports usage anyway. `form`: the content type
+        of a body that is a form.
         """
         voice = VOICES[dialect]
         self._voice = voice
         self._dialect = dialect
+        self._form = form
         self._operation = operation
         self._names = names
         self._streams = streams
@@ -69,6 +75,7 @@ class Passthrough:
         self._body_usage: Usage = UNKNOWN
         self._body_bytes = 0
         self._body_model: str | None = None
+        self._read: tuple[Usage, str | None] | None = None
         self._closed = False
         self._whole = False
 
@@ -80,6 +87,8 @@ class Passthrough:
     def request(self, body: bytes) -> bytes:
         """The client's own bytes, but for the model's name and the request for usage. Raises `JsonProblem`."""
         edits: dict[Any, Any] = {}
+        if self._form is not None:
+            return parse(self._form, body).with_text("model", self._names.upstream) if self._renames else body
         if self._renames:
             if not self._voice.names_model:
                 return _renamed_inside(body, self._names.upstream)
@@ -116,6 +125,9 @@ class Passthrough:
         if not self._voice.substance or (self._streams and body.lstrip()[:1] == b"["):
             return None
         try:
+            self._read = self._voice.usage_of_body(body)  # for `answer`: a body is parsed once
+            if b'"error"' not in body:
+                return None
             found = fields(body, "error", *self._voice.substance)
         except JsonProblem:
             return VendorError("the vendor's answer could not be read", code="unreadable")
@@ -129,7 +141,7 @@ class Passthrough:
         Raises `JsonProblem` when the answer is none of this dialect.
         """
         self._body_bytes = len(body)
-        self._body_usage, self._body_model = self._voice.usage_of_body(body)
+        self._body_usage, self._body_model = self._read or self._voice.usage_of_body(body)
         self._whole = True
         return self._voice.echo_model(body, self._names.asked) if self._renames and self._body_model else body
 

@@ -54,7 +54,8 @@ def usage_of(body: dict[str, Any]) -> Usage:
 
 
 def _both_sides(raw: dict[str, Any], audio: int | None, reasoning: int | None) -> tuple[int | None, int | None]:
-    prompt, answer, total = (count(raw.get(key)) for key in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    prompt, answer = count(raw.get("prompt_tokens")), count(raw.get("completion_tokens"))
+    total = count(raw.get("total_tokens"))
     if prompt is None or answer is None:
         return prompt, answer
     if total is None:
