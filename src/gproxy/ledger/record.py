@@ -139,7 +139,7 @@ class UsageRow(msgspec.Struct, frozen=True):
 
 
 def _storable(name: str) -> str:
-    """A name as the vendor gave it, in what every database can hold: a vendor's odd name must not cost its bill."""
+    """A name as client or vendor gave it, in what every database can hold: an odd name must not cost its bill."""
     return name[:NAME_CHARS].replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
@@ -158,7 +158,7 @@ def row_of(opened: Opened, closed: Closed) -> UsageRow:
         dialect_in=opened.dialect_in,
         dialect_out=opened.dialect_out,
         operation=opened.operation,
-        model_asked=opened.model_asked,
+        model_asked=_storable(opened.model_asked),
         model_served=_storable(closed.model_served) or opened.model_upstream,
         route_name=opened.route_name,
         input_tokens=closed.input_tokens,

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterable
@@ -202,9 +203,14 @@ def _refuse(problems: Iterable[str]) -> int:
 
 
 def _print(text: str, to: int = 1) -> None:
-    """To the terminal; one that is gone is no reason to fail."""
+    """To the terminal; one that is gone is no reason to fail, one that takes nothing is no reason to wait."""
+    data = text.encode("utf-8", "replace") + b"\n"
     with contextlib.suppress(OSError, ValueError):
-        os.write(to, text.encode("utf-8", "replace") + b"\n")
+        # A pipe that is ready has room for PIPE_BUF bytes, so no write here can block.
+        for at in range(0, len(data), select.PIPE_BUF):
+            if not select.select([], [to], [], 0.05)[1]:
+                return
+            os.write(to, data[at : at + select.PIPE_BUF])
 
 
 def _coloured() -> bool:

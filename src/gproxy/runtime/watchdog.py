@@ -15,7 +15,9 @@ import sys
 from typing import Final, TextIO
 
 EXIT_BUG: Final = 70
-_GRACE: Final = 0.1
+_DUMP_BEFORE: Final = 0.15
+_EXIT_BEFORE: Final = 0.05
+"""Seconds before the promised end: the stacks are written first, and the promise is still kept when it is used."""
 _CLOCK_MONOTONIC: Final = 1
 _SIGEV_THREAD: Final = 2
 
@@ -41,11 +43,11 @@ class _Itimerspec(ctypes.Structure):
 
 
 def arm(seconds: float, out: TextIO | None = None) -> None:
-    """From now the process is over in `seconds`, whatever hangs; every stack goes to `out` (stderr) first."""
+    """From now the process is over within `seconds`, whatever hangs; every stack goes to `out` (stderr) first."""
     target = out if out is not None else sys.stderr
-    own_end = _exit_timer(seconds + _GRACE)
+    own_end = _exit_timer(max(0.01, seconds - _EXIT_BEFORE))
     try:
-        faulthandler.dump_traceback_later(seconds, exit=not own_end, file=target)
+        faulthandler.dump_traceback_later(max(0.005, seconds - _DUMP_BEFORE), exit=not own_end, file=target)
     except (ValueError, OSError):  # stderr is closed or no real file: the end still comes, without the stacks
         return
 
