@@ -165,7 +165,8 @@ class Said(_Base):
 
     def opened(self) -> list[Frame]:
         """Its beginning."""
-        return [self._frame("content_part.added", part=self._part())]
+        empty = {key: [] if isinstance(value, list) else value for key, value in self._part().items()}
+        return [self._frame("content_part.added", part=empty)]
 
     def text(self, text: str) -> list[Frame]:
         """More text."""
@@ -173,18 +174,18 @@ class Said(_Base):
         if self._refusal:
             return [self._frame("refusal.delta", delta=text)]
         chances = self._out.chances()
-        self._chances = [*self._chances, *chances]
+        self._chances.extend(chances)
         return [self._frame("output_text.delta", delta=text, logprobs=chances)]
 
     def cited(self, annotation: Frame) -> list[Frame]:
         """One more annotation."""
-        self._annotations = [*self._annotations, annotation]
+        self._annotations.append(annotation)
         at = len(self._annotations) - 1
         return [self._frame("output_text.annotation.added", annotation_index=at, annotation=annotation)]
 
     def finish(self, status: str) -> list[Frame]:
         """Its end."""
-        self._chances = [*self._chances, *self._out.chances()]
+        self._chances.extend(self._out.chances())
         part = self._part()
         self._message.item["content"][self._index] = part
         if self._refusal:

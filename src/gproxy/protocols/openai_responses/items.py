@@ -6,8 +6,10 @@ extras of the neutral part they become, and are written back unharmed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from gproxy.canonical.operation import Dialect
 from gproxy.canonical.part import (
     Citation,
     CitationKind,
@@ -243,16 +245,21 @@ def bound(part: ToolCall | Text) -> str | None:
 def rebound(parts: list[Part]) -> list[Part]:
     """The parts with such signatures back where they belong, and without the items that carried them."""
     found: list[Part] = []
+    places: dict[str | None, int] = {}  # of calls by their id; under None the last text's
     for part in parts:
-        if not (isinstance(part, RedactedThinking) and part.data.origin is OWN and part.data.value.startswith(_BOUND)):
-            found.append(part)
-            continue
-        named = _named(part.data.value.removeprefix(_BOUND))
-        for i in range(len(found) - 1, -1, -1):
-            signed = _signed(found[i], named)
-            if signed is not None:
-                found[i] = signed
-                break
+        match part:
+            case RedactedThinking(data=Signature(origin=Dialect.OPENAI_RESPONSES, value=value)) if value.startswith(
+                _BOUND
+            ):
+                _sign(found, places, _named(value.removeprefix(_BOUND)))
+                continue
+            case ToolCall():
+                places[part.id] = len(found)
+            case Text():
+                places[None] = len(found)
+            case _:
+                pass
+        found.append(part)
     return found
 
 
@@ -264,16 +271,13 @@ def _named(raw: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _signed(part: Part, named: dict[str, Any]) -> Part | None:
+def _sign(found: list[Part], places: dict[str | None, int], named: dict[str, Any]) -> None:
     value, call = named.get("signature"), named.get("call")
-    if not isinstance(value, str):
-        return None
-    signature = unseal(value, OWN)
-    if isinstance(part, ToolCall) and part.id == call:
-        return ToolCall(part.id, part.name, part.arguments, part.custom, signature, part.cache, part.extras)
-    if isinstance(part, Text) and call is None:
-        return Text(part.text, part.citations, signature, part.cache, part.extras)
-    return None
+    if not isinstance(value, str) or not isinstance(call, str | None) or call not in places:
+        return
+    part = found[places[call]]
+    if isinstance(part, ToolCall | Text):
+        found[places[call]] = replace(part, signature=unseal(value, OWN))
 
 
 # --- writing ---

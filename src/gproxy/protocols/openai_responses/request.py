@@ -174,7 +174,7 @@ class _Reader:
         self._results: list[Part] = []
         self._spoke = False  # the last of those parts was a message
         self._names: dict[str, str] = {}
-        self._unanswered: list[str] = []
+        self._unanswered: dict[str, None] = {}  # in the order of the calls
 
     def take(self, item: dict[str, Any], where: str) -> None:
         kind = text(item, "type", where) or ("message" if "role" in item else None)
@@ -208,18 +208,19 @@ class _Reader:
         self._end_results()
         if kind == "message" and self._spoke:
             self._end_assistant()
-        parts = [part for _, part in parts_of({**item, "type": kind}, where)]
-        self._parts = [*(self._parts or ()), *parts]
-        self._spoke = kind == "message"
-        for part in parts:
+        if self._parts is None:
+            self._parts = []
+        for _, part in parts_of({**item, "type": kind}, where):
+            self._parts.append(part)
             if isinstance(part, ToolCall):
                 self._names[part.id] = part.name
-                self._unanswered.append(part.id)
+                self._unanswered[part.id] = None
+        self._spoke = kind == "message"
 
     def _result(self, item: dict[str, Any], kind: str, where: str) -> ToolResult:
-        in_order = self._unanswered[0] if self._unanswered and not item.get("call_id") else ""
+        in_order = "" if item.get("call_id") else next(iter(self._unanswered), "")
         call_id = in_order or required_text(item, "call_id", where)
-        self._unanswered = [waiting for waiting in self._unanswered if waiting != call_id]
+        self._unanswered.pop(call_id, None)
         return ToolResult(
             call_id,
             content(item.get("output"), at(where, "output")),

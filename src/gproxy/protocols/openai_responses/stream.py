@@ -430,10 +430,11 @@ class _Item:
         if key in self._parts:
             return [], self._parts[key]
         events: list[Event] = []
-        for other, growing in self._parts.items():
-            if growing is not None:
-                events += growing.close(None, [])
-                self._parts[other] = None
+        last = next(reversed(self._parts), None)
+        open_before = self._parts.get(last) if last is not None else None
+        if last is not None and open_before is not None:
+            events += open_before.close(None, [])
+            self._parts[last] = None
         events += self._open(key, empty())
         return events, self._parts[key]
 
