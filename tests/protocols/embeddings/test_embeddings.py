@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from google.genai import types
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types import CreateEmbeddingResponse
 
@@ -184,6 +184,7 @@ def test_gemini_refusals_name_the_field(requests: list[Any], field: str) -> None
     assert problem.value.field == field
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=9))
 def test_packing(vector: list[float]) -> None:
     assert list(unpacked(packed(vector))) == vector

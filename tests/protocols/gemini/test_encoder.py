@@ -129,7 +129,7 @@ def test_a_recorded_stream_cut_at_any_event_ends_in_an_error(form: Gemini) -> No
 
 
 @FORMS
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(found=ANSWERS, size=st.integers(1, 99))
 def test_any_answer_survives_being_streamed(form: Gemini, found: Response, size: int) -> None:
     events = as_events(found)
@@ -145,6 +145,7 @@ def test_any_answer_survives_being_streamed(form: Gemini, found: Response, size:
 
 
 @FORMS
+@settings(deadline=None)
 @given(found=ANSWERS, data=st.data())
 def test_any_answer_cut_anywhere_ends_in_an_error(form: Gemini, found: Response, data: st.DataObject) -> None:
     events = as_events(found)

@@ -660,7 +660,7 @@ def joined(turns: tuple[Turn, ...]) -> list[tuple[Role, list[Part]]]:
     return out
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(TURNS)
 def test_any_conversation_survives(turns: list[Turn]) -> None:
     asked = Request("m", tuple(turns))

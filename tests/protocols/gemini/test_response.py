@@ -330,7 +330,7 @@ def test_an_error_in_a_200() -> None:
     assert (read.error.message, read.error.status, read.error.type, read.choices) == ("m", 503, "UNAVAILABLE", ())
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(ANSWERS)
 def test_any_answer_survives(found: Response) -> None:
     losses = Losses()

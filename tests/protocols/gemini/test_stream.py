@@ -327,7 +327,7 @@ def test_a_stream_cut_anywhere_keeps_what_came() -> None:
             assert isinstance(events[-1], Failed) or at > len(raw) - 10
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.sampled_from(
@@ -354,6 +354,7 @@ def test_any_bytes_keep_the_promises(pieces: list[bytes]) -> None:
     decode(pieces)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_garbage_keeps_the_promises(raw: bytes) -> None:
     decode([raw])
