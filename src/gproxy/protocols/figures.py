@@ -13,11 +13,12 @@ MOST: Final = 10**10
 def count(value: Any) -> int | None:
     """A token count, or None when the value is not a usable one."""
     if type(value) is int:  # nearly always, and never a bool
-        return value if value >= 0 else None
+        return value if 0 <= value <= MOST else None
     if isinstance(value, float):
-        return int(value) if value.is_integer() and value >= 0 else None
+        return int(value) if value.is_integer() and 0 <= value <= MOST else None
     if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None
+        # int() of a text without end would take its time.
+        return count(int(value)) if value.isascii() and value.isdigit() and len(value) < 19 else None
     return None
 
 
