@@ -22,6 +22,7 @@ from gproxy.canonical.part import (
     Refusal,
     ServerToolCall,
     ServerToolKind,
+    ServerToolResult,
     Signature,
     Text,
     Thinking,
@@ -178,7 +179,7 @@ def test_what_an_answer_cannot_hold() -> None:
     losses = answer(
         Image(Url("https://x")),
         Audio(FileRef("a"), transcript="words"),
-        ServerToolCall("s", ServerToolKind.WEB_SEARCH, "web_search"),
+        ServerToolCall("s", ServerToolKind.FILE_SEARCH, "file_search"),
         Text("x", (Citation(CitationKind.FILE, file_id="f"),)),
         ToolCall("c", "f", "[1]"),
     )[1]
@@ -189,6 +190,35 @@ def test_what_an_answer_cannot_hold() -> None:
     assert losses.header() == "n, logprobs"
     _, losses = answer(Text("x"), service_tier="flex")
     assert losses.header() == "service_tier"
+
+
+def test_other_vendors_tool_runs_are_shown_and_not_taken_for_ones_own() -> None:
+    search, code = ServerToolKind.WEB_SEARCH, ServerToolKind.CODE_EXECUTION
+    parts = (
+        ServerToolCall("ws_1", search, "web_search", '{"query":"q"}'),
+        ServerToolResult("ws_1", search, citations=(Citation(CitationKind.URL, "https://x", "X"),)),
+        ServerToolResult("ws_2", search, is_error=True),
+        ServerToolCall("ci_1", code, "code_execution", '{"code":"1"}'),
+        ServerToolResult("ci_1", code, (Text("1"),)),
+    )
+    body, losses = answer(*parts, Text("x"))
+    assert not losses
+    assert [block["type"] for block in body["content"][:5]] == [
+        "server_tool_use", "web_search_tool_result", "web_search_tool_result", "server_tool_use",
+        "code_execution_tool_result",
+    ]  # fmt: skip
+    read = PROTOCOL.decode_response(json.dumps(body).encode())
+    assert read.choices[0].parts[:2] == parts[:2]
+    assert read.choices[0].parts[3:5] == parts[3:]
+    # Sent back, they are dropped before a server of this dialect that never ran them.
+    body["content"].append({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}})
+    history = [{"role": "assistant", "content": body["content"]}]
+    lost = Losses()
+    sent = PROTOCOL.encode_request(
+        PROTOCOL.decode_request(json.dumps({"model": "m", "messages": history}).encode()), lost
+    )
+    assert [block["type"] for block in json.loads(sent)["messages"][0]["content"]] == ["text", "server_tool_use"]
+    assert lost.header() == "server_tool"
 
 
 def test_an_answer_without_anything_is_still_legal() -> None:

@@ -507,6 +507,14 @@ PARTS = st.one_of(
     ),
     st.builds(Thinking, st.text(), st.none() | SIGNATURES),
     st.builds(RedactedThinking, SIGNATURES, extras=st.just({})),
+    st.builds(
+        ServerToolCall,
+        st.text("ab1", min_size=1),
+        st.just(ServerToolKind.WEB_SEARCH),
+        st.just("web_search"),
+        st.sampled_from(['{"query":"é"}', "{}"]),
+        extras=st.sampled_from([{}, {OWN: {"type": "server_tool_use", "caller": {"type": "direct"}}}]),
+    ),
     st.builds(lambda said: Opaque(OWN, "compaction", {"type": "compaction", "content": said}), st.text()),
     st.just(
         ServerToolResult(

@@ -25,6 +25,7 @@ from gproxy.canonical.part import (
     RedactedThinking,
     Refusal,
     ServerToolCall,
+    ServerToolKind,
     ServerToolResult,
     Signature,
     Text,
@@ -33,7 +34,7 @@ from gproxy.canonical.part import (
     ToolResult,
     Url,
 )
-from gproxy.protocols.anthropic_messages.content import BORROWED, OWN
+from gproxy.protocols.anthropic_messages.content import BORROWED, LENT_RUN, OWN
 from gproxy.protocols.reading import of_own
 from gproxy.protocols.signatures import seal
 from gproxy.wire.json import JsonProblem, loads
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 _PDF: Final = "application/pdf"
 _TEXTUAL: Final = frozenset({"application/json", "application/xml", "application/yaml", "application/x-yaml"})
+# Foreign vendors' tool runs that a client of this dialect knows how to show.
+_SHOWN_RUNS: Final = {ServerToolKind.WEB_SEARCH: "web_search", ServerToolKind.CODE_EXECUTION: "code_execution"}
 _ID_LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -238,19 +241,44 @@ class Writer:
                 return {"type": "file", "file_id": file_id} if self.own else None
 
     def _server_call(self, part: ServerToolCall, where: str) -> dict[str, Any] | None:
-        own = of_own(part.extras, OWN)
-        if "type" not in own:
-            self.losses.add(Feature.SERVER_TOOL, where)
-            return None
-        value, _ = _object(part.arguments)
-        return {"type": own["type"], "id": part.id, "name": part.name, "input": value, **own}
+        own, (value, _) = of_own(part.extras, OWN), _object(part.arguments)
+        if "type" in own:
+            return {"type": own["type"], "id": part.id, "name": part.name, "input": value, **own}
+        if self.ids is None and part.kind in _SHOWN_RUNS:
+            name = _SHOWN_RUNS[part.kind]
+            return {"type": "server_tool_use", "id": LENT_RUN + part.id, "name": name, "input": value}
+        self.losses.add(Feature.SERVER_TOOL, where)
+        return None
 
     def _server_result(self, part: ServerToolResult, where: str) -> dict[str, Any] | None:
         own = of_own(part.extras, OWN)
-        if not own:
+        if own:
+            return dict(own)
+        if self.ids is None and part.kind in _SHOWN_RUNS:
+            kind = f"{_SHOWN_RUNS[part.kind]}_tool_result"
+            content = _found(part) if part.kind is ServerToolKind.WEB_SEARCH else self._ran(part, where)
+            return {"type": kind, "tool_use_id": LENT_RUN + part.call_id, "content": content}
+        self.losses.add(Feature.SERVER_TOOL, where)
+        return None
+
+    def _ran(self, part: ServerToolResult, where: str) -> dict[str, Any]:
+        """What a program printed; the rest of its output has no place here."""
+        said = [inner.text for inner in part.parts if isinstance(inner, Text)]
+        if len(said) < len(part.parts):
             self.losses.add(Feature.SERVER_TOOL, where)
-            return None
-        return dict(own)
+        code = 1 if part.is_error else 0
+        stdout = "\n".join(said)
+        return {"type": "code_execution_result", "stdout": stdout, "stderr": "", "return_code": code, "content": []}
+
+
+def _found(part: ServerToolResult) -> dict[str, Any] | list[dict[str, Any]]:
+    if part.is_error:
+        return {"type": "web_search_tool_result_error", "error_code": "unavailable"}
+    return [
+        {"type": "web_search_result", "url": one.url, "title": one.title or one.url, "encrypted_content": ""}
+        for one in part.citations
+        if one.url
+    ]
 
 
 def stand_in(signature: Signature) -> dict[str, Any]:

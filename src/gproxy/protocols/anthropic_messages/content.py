@@ -48,7 +48,11 @@ BORROWED: Final = "gproxy.next:"
 """Begins the data of a redacted thinking block that is none: it holds a foreign vendor's signature of the part
 behind it, for which this dialect has no field. Clients send such blocks back untouched."""
 
-TOOL_KINDS: Final = (
+LENT_RUN: Final = "gproxy_"
+"""Begins the ids of a foreign vendor's own tool runs, as they are shown to a client: its history is sent back with
+them, and no server of this dialect knows them."""
+
+_TOOL_KINDS: Final = (
     ("web_search", ServerToolKind.WEB_SEARCH),
     ("web_fetch", ServerToolKind.WEB_FETCH),
     ("bash_code_execution", ServerToolKind.CODE_EXECUTION),
@@ -180,7 +184,7 @@ def cache_of(marker: Mapping[str, Any]) -> CacheMark:
 
 def kind_of(name: str) -> ServerToolKind:
     """Which of the vendors' own tools a name of this dialect begins."""
-    return next((kind for start, kind in TOOL_KINDS if name.startswith(start)), ServerToolKind.OTHER)
+    return next((kind for start, kind in _TOOL_KINDS if name.startswith(start)), ServerToolKind.OTHER)
 
 
 def _tool_result(item: dict[str, Any], where: str, names: Mapping[str, str]) -> ToolResult:
@@ -203,9 +207,11 @@ def _id(item: dict[str, Any], where: str, spare_id: str) -> str:
 def _server_call(item: dict[str, Any], where: str, spare_id: str) -> ServerToolCall:
     name = text(item, "name", where) or ""
     kind = ServerToolKind.MCP if item["type"] == "mcp_tool_use" else kind_of(name)
+    call_id = _id(item, where, spare_id)
     # The block's own type stays with it: that is how writing tells it from another vendor's tool.
-    extras = rest(item, _SERVER_CALL_READ, OWN)
-    return ServerToolCall(_id(item, where, spare_id), kind, name, arguments_of(item.get("input")), extras=extras)
+    extras = NO_EXTRAS if call_id.startswith(LENT_RUN) else rest(item, _SERVER_CALL_READ, OWN)
+    arguments = arguments_of(item.get("input"))
+    return ServerToolCall(call_id.removeprefix(LENT_RUN), kind, name, arguments, extras=extras)
 
 
 def _server_result(item: dict[str, Any], kind: str, where: str) -> ServerToolResult:
@@ -224,8 +230,10 @@ def _server_result(item: dict[str, Any], kind: str, where: str) -> ServerToolRes
             cited.append(Citation(CitationKind.URL, url=entry["url"], title=_words(entry.get("title"))))
         elif isinstance(entry.get("text"), str):
             found.append(Text(entry["text"]))
+    call_id = text(item, "tool_use_id", where) or ""
+    own: Extras = NO_EXTRAS if call_id.startswith(LENT_RUN) else {OWN: item}
     return ServerToolResult(
-        text(item, "tool_use_id", where) or "", kind_of(kind), tuple(found), tuple(cited), failed, extras={OWN: item}
+        call_id.removeprefix(LENT_RUN), kind_of(kind), tuple(found), tuple(cited), failed, extras=own
     )
 
 

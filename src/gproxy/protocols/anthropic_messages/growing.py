@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 class Block:
     """One content block while it streams. `part` is what is known of it."""
 
-    __slots__ = ("_growing", "_index", "_input", "part")
+    __slots__ = ("_growing", "_index", "_input", "_pieces", "part")
 
     def __init__(self, part: Part, index: int, given: Any) -> None:
         self.part = part
         self._index = index
         self._input = given
         self._growing: Growing | None = None
+        self._pieces: dict[str, list[Any]] = {}
 
     @classmethod
     def of(cls, item: dict[str, Any], index: int, spare_id: str) -> Block | None:
@@ -85,8 +86,9 @@ class Block:
                 cited = delta.get("citation")
                 return growing.cited(citation(cited)) if isinstance(cited, dict) else []
             case _:
-                if isinstance(self.part, Opaque):
-                    self.part = growing.part = _grown(self.part, delta)
+                for key, value in delta.items() if isinstance(self.part, Opaque) else ():
+                    if key != "type":
+                        self._pieces.setdefault(key, []).append(value)
                 return []
 
     def close(self, *, cut: bool = False) -> list[Event]:
@@ -94,18 +96,20 @@ class Block:
         growing = self._growing
         assert growing is not None
         events: list[Event] = []
+        if isinstance(self.part, Opaque) and self._pieces:
+            growing.part = _grown(self.part, self._pieces)
         if isinstance(self.part, ToolCall | ServerToolCall) and not growing.has_arguments and not cut:
             given = self._input
             events = growing.arguments(dumps({} if given is None else given).decode())
         return [*events, growing.closed()]
 
 
-def _grown(part: Opaque, delta: Mapping[str, Any]) -> Opaque:
-    """An unknown block after an unknown delta: texts are continued, anything else is replaced."""
+def _grown(part: Opaque, pieces: Mapping[str, list[Any]]) -> Opaque:
+    """An unknown block after unknown deltas: texts are continued, anything else is replaced."""
     payload = dict(part.payload)
-    for key, value in delta.items():
-        if key == "type":
-            continue
+    for key, values in pieces.items():
         known = payload.get(key)
-        payload[key] = known + value if isinstance(known, str) and isinstance(value, str) else value
+        said = [value for value in (known, *values) if value is not None]
+        whole = all(isinstance(value, str) for value in said)
+        payload[key] = "".join(said) if said and whole else values[-1]
     return replace(part, payload=payload)

@@ -231,7 +231,7 @@ def _add(messages: list[dict[str, Any]], turn: Turn, writer: Writer, where: str)
 
 
 def _is_result(item: dict[str, Any]) -> bool:
-    return bool(item["type"] == "tool_result")
+    return item.get("type") == "tool_result"
 
 
 def _note_turn(turn: Turn, losses: Losses, where: str) -> None:

@@ -16,7 +16,7 @@ from gproxy.protocols.reading import at, of_own, text
 from gproxy.wire.json import JsonProblem, dumps, loads_lenient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from gproxy.canonical.part import Extras, Part
     from gproxy.protocols.base import ReplyFacts
@@ -133,30 +133,29 @@ def encode(response: Response, facts: ReplyFacts, losses: Losses) -> bytes:
         "role": "assistant",
         "model": facts.model,
         "content": Writer(losses, own=False).blocks(choice.parts, at("choices", choice.index)),
-        **ending(choice.stop, choice.parts, choice.extras, losses),
+        **ending(choice.stop, choice.extras, losses, kinds={type(part) for part in choice.parts}),
         "usage": usage,
     }
     body.update({key: value for key, value in own.items() if key not in body})
     return dumps(body)
 
 
-def ending(stop: Stop | None, parts: Sequence[Part], extras: Extras, losses: Losses) -> dict[str, Any]:
-    """`stop_reason`, `stop_sequence` and, where there is one, the explanation.
+def ending(stop: Stop | None, extras: Extras, losses: Losses, *, kinds: set[type[Part]]) -> dict[str, Any]:
+    """`stop_reason`, `stop_sequence` and, where there is one, the explanation. `kinds` are those of the parts.
 
     A client runs tools when the reason says so: calls that are there must not be overlooked, and a refusal that
     stands in the text only must be told from an answer.
     """
-    calls = any(isinstance(part, ToolCall) for part in parts)
     word, sequence = "end_turn", None
     if stop is not None:
         if stop.reason in _INEXACT and stop.origin is not OWN:
             losses.add(Feature.STOP_DETAILS, "stop_reason")
         own = stop.raw if stop.origin is OWN else None
         word, sequence = own or _WORDS[stop.reason], stop.sequence
-    if word == "end_turn" and any(isinstance(part, Refusal) for part in parts):
+    if word == "end_turn" and Refusal in kinds:
         word = "refusal"
     if (stop is None or stop.origin is not OWN) and word in ("end_turn", "tool_use"):
-        word = "tool_use" if calls else "end_turn"
+        word = "tool_use" if ToolCall in kinds else "end_turn"
     out: dict[str, Any] = {"stop_reason": word, "stop_sequence": sequence}
     details = of_own(extras, OWN).get("stop_details")
     if details is None and stop is not None and stop.details is not None:

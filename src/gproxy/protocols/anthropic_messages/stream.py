@@ -289,7 +289,7 @@ class Encoder:
         self._writing = False
         self._held: bool | None = None
         self._bad_call = False
-        self._shown: list[Part] = []
+        self._shown: set[type[Part]] = set()
         self._stop: ChoiceFinished | None = None
         self._usage: Usage = UNKNOWN
         self._ended = False
@@ -456,7 +456,7 @@ class Encoder:
                 out = self._compaction(payload)
             case _:
                 out = b"".join(self._whole(item) for item in self._writer.blocks((part,), "content"))
-        self._shown.append(part)
+        self._shown.add(type(part))
         return out + self._end()
 
     def _last_arguments(self, part: ToolCall | ServerToolCall) -> bytes:
@@ -507,7 +507,7 @@ class Encoder:
         usage = written(self._usage.then(event.usage), own.pop("usage", None), None)
         if tier is not None:
             usage.setdefault("service_tier", tier)
-        delta = ending(end.stop, self._shown, end.extras, self._losses)
+        delta = ending(end.stop, end.extras, self._losses, kinds=self._shown)
         if "container" in own:
             delta["container"] = own.pop("container")
         at_start = of_own(self._started.extras, OWN)

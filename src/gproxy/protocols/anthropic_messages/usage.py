@@ -37,7 +37,8 @@ def usage_of(raw: Any) -> Usage:
     if not isinstance(raw, dict):
         return UNKNOWN
     total = _counters(raw)
-    for step in raw.get("iterations") or ():
+    steps = raw.get("iterations")
+    for step in steps if isinstance(steps, list) else ():
         if isinstance(step, dict) and step.get("type") not in _COUNTED:
             total = _sum(total, _counters(step))
     return total
