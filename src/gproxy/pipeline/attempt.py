@@ -22,12 +22,13 @@ from gproxy.ids import new_id
 from gproxy.ledger.pricing import UNPRICED
 from gproxy.ledger.record import Opened, Outcome
 from gproxy.pipeline.exchange import Exchange
+from gproxy.pipeline.framing import unframed
 from gproxy.pipeline.head import answer_headers
 from gproxy.pipeline.ports import JournalPort, Upstream, UpstreamReply
 from gproxy.pipeline.projection import Tariff
 from gproxy.pipeline.relay import Relay
 from gproxy.pipeline.reserve import capped
-from gproxy.pipeline.roads import carried, operation_of, road_of, translator_of
+from gproxy.pipeline.roads import adjusted, carried, operation_of, road_of, translator_of
 from gproxy.pipeline.settle import Attempt
 from gproxy.pipeline.tariffs import tariff_of
 from gproxy.routing.plan import Attempt as Step
@@ -120,7 +121,7 @@ class Attempts:
                 with x.interruptible():
                     body = await _error_body(reply)
                 return self._failed(x, step, attempt, reply, body, translator.decode_error(body), translator)
-            return await self._answer(x, plan, step, attempt, reply, translator)
+            return await self._answer(x, plan, step, attempt, unframed(reply), translator)
         except Refused:
             # The journal cannot promise what it was asked to: nothing was sent.
             self._relay.settle(x, attempt, Outcome.FAILED, 503, None)
@@ -190,7 +191,7 @@ class Attempts:
                 step.credential,
                 what.endpoint,
                 model=step.model_id,
-                body=translator.request(capped(x)),
+                body=adjusted(translator.request(capped(x)), what, step.provider.vendor),
                 caller_headers=what.headers,
                 query=what.query,
                 now_us=self._clock.now_us(),

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from gproxy.canonical.operation import Dialect, Operation
 from gproxy.ledger.pricing import RateCard
-from gproxy.wire.json import Peek, fields, loads
+from gproxy.wire.json import JsonProblem, Peek, fields, loads
 
 PREAMBLE: Final = 128
 """Tokens of the system text some chat templates begin with (dates, reasoning effort)."""
@@ -135,7 +135,10 @@ def input_bound(body: bytes) -> int:
     size = len(body) + PREAMBLE
     if not any(hint in body for hint in _HINTS):
         return size
-    whole = loads(body)
+    try:
+        whole = loads(body)
+    except JsonProblem:
+        return size  # a form: its files are in its size
     if not isinstance(whole, dict):
         return size
     if any(whole.get(name) for name in _STORED):

@@ -7,11 +7,14 @@ from typing import Final
 
 from gproxy.canonical.loss import LossPolicy
 from gproxy.canonical.operation import Dialect, Operation
-from gproxy.channels.vendor import Endpoint
+from gproxy.channels.quirks import Facts, apply_quirks
+from gproxy.channels.request import betas
+from gproxy.channels.vendor import Endpoint, Vendor
 from gproxy.errors import Failure, Kind, Refused
 from gproxy.pipeline.exchange import Exchange
 from gproxy.routing.provider import Provider
 from gproxy.routing.route import Candidate, Resolution
+from gproxy.snapshot import remember
 from gproxy.translate.counting import Count
 from gproxy.translate.guard import Tally
 from gproxy.translate.hub import Hub, Setup
@@ -19,7 +22,8 @@ from gproxy.translate.passthrough import Passthrough
 from gproxy.translate.path import NoRoad, Road, Way, road
 from gproxy.translate.translator import Names, Translator
 from gproxy.wire.http import Header
-from gproxy.wire.json import Peek
+from gproxy.wire.json import Peek, dumps, loads
+from gproxy.wire.multipart import FormProblem, parse
 
 _JSON: Final = b"application/json"
 _FORMS: Final = frozenset({Operation.EDIT_IMAGE, Operation.TRANSCRIBE})
@@ -53,9 +57,32 @@ def streams(x: Exchange, asked: Peek) -> bool:
     return asked.stream and x.call.operation in _MAY_STREAM and x.call.dialect is not Dialect.GEMINI
 
 
+def takes_form(x: Exchange) -> bool:
+    """Whether the body is a form (audio and images are uploaded so); JSON is taken at the same paths."""
+    return x.call.operation in _FORMS and _content_type(x).lower().lstrip().startswith(b"multipart/")
+
+
+def form_peek(x: Exchange) -> Peek:
+    """What a form says about itself. Raises `Refused` (400)."""
+    try:
+        form = parse(_content_type(x), x.body)
+        return Peek(model=form.text("model") or None, stream=form.text("stream") == "true")
+    except FormProblem as problem:
+        raise Refused(Failure(Kind.INVALID_REQUEST, problem.text)) from None
+
+
+def _content_type(x: Exchange) -> bytes:
+    return next((value for name, value in x.call.headers if name == b"content-type"), b"")
+
+
 def road_of(x: Exchange, provider: Provider, model: str) -> Road[Endpoint]:
     """The road to one provider. Raises `Refused` (501) when there is none."""
-    found = road(provider.vendor, operation_of(x), x.call.dialect, model, LossPolicy(provider.loss))
+    operation, dialect = operation_of(x), x.call.dialect
+    key = ("road", provider.name, model, operation, dialect)
+    found: Road[Endpoint] | NoRoad | None = x.snapshot.remembered.get(key)
+    if found is None:
+        way = road(provider.vendor, operation, dialect, model, LossPolicy(provider.loss))
+        found = remember(x.snapshot, key, way)
     if isinstance(found, NoRoad):
         raise Refused(Failure(Kind.UNSUPPORTED, f"the provider {provider.name!r} cannot do this: {found.reason}"))
     return found
@@ -126,6 +153,7 @@ def translator_of(
                 include_usage=peek.include_usage,
                 vendor_reports_unasked=not vendor.asks_usage,
                 operation=x.call.operation,
+                form=_content_type(x) if takes_form(x) else None,
             )
 
 
@@ -141,6 +169,17 @@ def carried(x: Exchange, way: Road[Endpoint]) -> Carried:
         kept = [field for field in endpoint.query.split("&") if field != _SSE]
         endpoint = replace(endpoint, query="&".join(kept))
     content_type = _JSON
-    if x.call.operation in _FORMS:
-        content_type = next((value for name, value in x.call.headers if name == b"content-type"), _JSON)
+    if takes_form(x):
+        content_type = _content_type(x)
     return Carried(endpoint, list(x.call.headers), x.call.query, content_type)
+
+
+def adjusted(body: bytes, what: Carried, vendor: Vendor) -> bytes:
+    """The body after the vendor's quirks; the very bytes when none has anything to change. Raises `JsonProblem`."""
+    if not what.endpoint.quirks:
+        return body
+    source = loads(body)
+    if not isinstance(source, dict):
+        return body
+    changed = apply_quirks(what.endpoint.quirks, source, Facts(betas(vendor, what.headers)))
+    return body if changed is source else dumps(changed)

@@ -19,9 +19,10 @@ from gproxy.pipeline.attempt import Attempts
 from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.here import answer_here
 from gproxy.pipeline.reserve import reserve
-from gproxy.pipeline.roads import reachable, streams
+from gproxy.pipeline.roads import form_peek, operation_of, reachable, streams, takes_form
 from gproxy.routing.plan import Board, Plan
 from gproxy.routing.route import Resolution, Unresolved, resolve
+from gproxy.snapshot import remember
 from gproxy.wire.json import JsonProblem, Peek, peek
 
 LONGEST_NAME: Final = 200
@@ -43,7 +44,7 @@ class Gateway:
         assert principal is not None
         asked = _peeked(x)
         allowed = permit(principal, x.model_asked, x.call.scoped_provider)
-        resolution, here = reachable(x, _resolved(x, allowed))
+        resolution, here = _places(x, allowed)
         if here:
             answer_here(x)
             return
@@ -67,7 +68,7 @@ class Gateway:
 def _peeked(x: Exchange) -> Peek:
     """The few fields decisions rest on. Raises `Refused` (400) naming the field that is wrong."""
     try:
-        asked = peek(x.body)
+        asked = form_peek(x) if takes_form(x) else peek(x.body)
     except JsonProblem as problem:
         raise Refused(Failure(Kind.INVALID_REQUEST, problem.text, param=problem.field)) from None
     name = x.call.path_model or asked.model
@@ -79,6 +80,15 @@ def _peeked(x: Exchange) -> Peek:
     x.model_asked = name
     x.stream = streams(x, asked)
     return asked
+
+
+def _places(x: Exchange, allowed: Allowed) -> tuple[Resolution, bool]:
+    """Where this call can go, see `reachable`; worked out once per snapshot unless it depends on who is calling."""
+    if allowed.providers is not None:
+        return reachable(x, _resolved(x, allowed))
+    key = ("places", x.model_asked, x.call.scoped_provider, operation_of(x), x.call.dialect)
+    found: tuple[Resolution, bool] | None = x.snapshot.remembered.get(key)
+    return found or remember(x.snapshot, key, reachable(x, _resolved(x, allowed)))
 
 
 def _resolved(x: Exchange, allowed: Allowed) -> Resolution:
