@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
 
 from gproxy.access.principal import Principal
 from gproxy.ledger.pricing import RateCard
@@ -75,3 +76,21 @@ class Snapshot:
     aliases: Mapping[str, Alias]
     routes: Mapping[str, Route]
     settings: Mapping[str, str] = field(default_factory=dict)
+    remembered: dict[tuple[Any, ...], Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was worked out from this snapshot and nothing else, kept so that it need not be again; lives as long as
+    it holds true. Read and filled by `remember` only."""
+
+
+_REMEMBERED_MOST: Final = 8192
+_T = TypeVar("_T")
+
+
+def remember(snapshot: Snapshot, key: tuple[Any, ...], value: _T) -> _T:
+    """Keep the answer to a question about this snapshot; the answer.
+
+    Callers choose some of the names in the questions, so what is kept has a bound.
+    """
+    if len(snapshot.remembered) >= _REMEMBERED_MOST:
+        snapshot.remembered.clear()
+    snapshot.remembered[key] = value
+    return value

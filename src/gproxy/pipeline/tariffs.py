@@ -8,7 +8,7 @@ from gproxy.ledger import price_data
 from gproxy.ledger.pricing import RateCard
 from gproxy.pipeline.projection import DEFAULT_MAX_OUTPUT, Tariff
 from gproxy.routing.route import Candidate
-from gproxy.snapshot import Snapshot
+from gproxy.snapshot import Snapshot, remember
 
 
 def card_of(snapshot: Snapshot, candidate: Candidate) -> RateCard | None:
@@ -26,9 +26,13 @@ def card_of(snapshot: Snapshot, candidate: Candidate) -> RateCard | None:
 
 def tariff_of(snapshot: Snapshot, candidate: Candidate) -> Tariff:
     """Prices and the longest answer of a candidate's model."""
+    key = ("tariff", candidate.provider.name, candidate.model_id, candidate.alias)
+    found: Tariff | None = snapshot.remembered.get(key)
+    if found is not None:
+        return found
     model = snapshot.models.get((candidate.provider.name, candidate.model_id))
     longest = None if model is None else model.max_output_tokens
-    return Tariff(card_of(snapshot, candidate), longest or DEFAULT_MAX_OUTPUT)
+    return remember(snapshot, key, Tariff(card_of(snapshot, candidate), longest or DEFAULT_MAX_OUTPUT))
 
 
 @lru_cache(maxsize=4096)
