@@ -191,7 +191,7 @@ def test_every_recorded_stream() -> None:
         seen += 1
         events = decode([case.response])
         assert isinstance(events[-1], Finished), case.name
-        for size in SIZES[1:3]:
+        for size in SIZES[0 if len(case.response) < 3000 else 1 : 3]:
             assert decode(cut(case.response, size)) == events, case.name
         whole = assembled(events)
         text, inputs, signatures, stop = "", [""], [], None
