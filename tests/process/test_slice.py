@@ -138,6 +138,12 @@ def test_refusals_have_the_callers_shape(
         assert headers["x-should-retry"] == "false"
 
 
+def test_a_callers_own_request_id_is_kept_beside_ours(gateway: rig.Gateway) -> None:
+    _, headers, _ = gateway.request("GET", "/v1/models", headers={"x-request-id": "mine-1"})
+    assert headers["x-client-request-id"] == "mine-1"
+    assert uuid.UUID(headers["x-request-id"]).version == 7
+
+
 def test_a_wrong_method_names_the_right_one(gateway: rig.Gateway) -> None:
     status, headers, _ = gateway.request("GET", "/v1/chat/completions")
     assert (status, headers["allow"]) == (405, "POST")

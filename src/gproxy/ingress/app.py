@@ -20,6 +20,7 @@ from gproxy.ids import new_id
 from gproxy.ingress import body as bodies
 from gproxy.ingress import models as model_lists
 from gproxy.ingress import reply
+from gproxy.ingress.peer import Network, client_address
 from gproxy.ingress.routes import Match, WrongMethod, match
 from gproxy.pipeline.admit import identify
 from gproxy.pipeline.exchange import Call, Cause, Exchange, Interrupted
@@ -44,6 +45,7 @@ _NO_UPGRADE: Final = Failure(
     "protocol upgrades are not served here: send a plain HTTP request",
     headers=((b"upgrade", b"HTTP/1.1"),),
 )
+_LONGEST_ID: Final = 200
 _JSON: Final[Header] = (b"content-type", b"application/json")
 
 
@@ -61,6 +63,7 @@ class Ingress:
         pages: Mapping[str, Page],
         mounts: Sequence[tuple[str, Page]],
         on_done: Callable[[Exchange], None],
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
         self._snapshot = snapshot
         self._gateway = gateway
@@ -70,6 +73,7 @@ class Ingress:
         self._pages = pages
         self._mounts = mounts
         self._on_done = on_done
+        self._trusted = trusted_proxies
 
     async def __call__(self, request: Request, responder: Responder) -> None:
         """Serve one request."""
@@ -107,8 +111,11 @@ class Ingress:
             started_us=self._clock.now_us(),
             method=request.method,
             path=request.path,
-            peer=request.peer,
+            peer=client_address(request.peer, request.headers, self._trusted) if self._trusted else request.peer,
         )
+        theirs = request.header(b"x-request-id")
+        if theirs is not None:
+            x.client_request_id = theirs[:_LONGEST_ID].decode("latin-1")
         try:
             if request.header(b"upgrade") is not None:
                 raise Refused(_NO_UPGRADE)

@@ -26,6 +26,7 @@ from gproxy.config.sources import overlaid, stored_fault
 from gproxy.errors import Failure
 from gproxy.ingress import reply
 from gproxy.ingress.app import Ingress
+from gproxy.ingress.peer import networks
 from gproxy.ledger.journal import Journal
 from gproxy.ledger.recovery import RecoveryReport, recover
 from gproxy.ledger.store import StoreUnavailable
@@ -59,8 +60,8 @@ from gproxy.storage.health import load_statuses
 from gproxy.storage.login_tries import sweep_tries
 from gproxy.storage.migrate import ensure_schema
 from gproxy.storage.seeding import import_seed, is_empty
-from gproxy.storage.settings import load_settings
 from gproxy.storage.sessions import sweep_sessions
+from gproxy.storage.settings import load_settings
 from gproxy.storage.shutdowns import record_shutdown, shutdowns
 from gproxy.storage.snapshot import load_snapshot
 from gproxy.storage.usage import SqlLedger
@@ -324,6 +325,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
         pages=pages(world.health),
         mounts=ControlPlane(lambda: _control_plane(world)).mounts(),
         on_done=RequestLog(log, clock),
+        trusted_proxies=networks(settings.trusted_proxies),
     )
 
     async def beat() -> None:

@@ -26,6 +26,7 @@ class RequestLog:
         principal = x.principal
         fields: dict[str, Field] = {
             "request_id": x.request_id,
+            "client_request_id": x.client_request_id,
             "method": x.method,
             "path": x.path,
             "status": x.answered_status,

@@ -21,6 +21,7 @@ import uvloop
 from gproxy import __version__
 from gproxy.clock import SystemClock
 from gproxy.config.settings import Settings
+from gproxy.config.sources import BadSettings
 from gproxy.ids import new_id
 from gproxy.runtime import upgrade, watchdog
 from gproxy.runtime.caretaker import Caretaker
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from gproxy.runtime.demo import Demo
 
 EXIT_REFUSED: Final = 1
-_REFUSALS: Final = (Unwritable, BindError, BadCertificate, StorageError, OSError)
+_REFUSALS: Final = (Unwritable, BindError, BadCertificate, BadSettings, StorageError, OSError)
 
 
 def run(settings: Settings, *, demo: bool) -> int:
