@@ -672,7 +672,7 @@ def gathered(found: tuple[Turn, ...]) -> list[tuple[Role, list[Part]]]:
     return out
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(TURNS, max_size=5).map(tuple))
 def test_any_conversation_survives_being_written(found: tuple[Turn, ...]) -> None:
     losses = Losses()
@@ -683,7 +683,7 @@ def test_any_conversation_survives_being_written(found: tuple[Turn, ...]) -> Non
     assert again(body)[0] == json.loads(body)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     st.recursive(
         st.one_of(st.none(), st.booleans(), st.integers(), st.sampled_from(["message", "user", "reasoning", "function_call", "x"])),
