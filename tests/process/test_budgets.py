@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -211,6 +213,73 @@ async def test_killed_in_the_middle_of_a_burst(folder: Path, vendor: rig.Vendor)
         body = chat("words", "tokens=10", max_tokens=10)
         answered = [gateway.request("POST", "/v1/chat/completions", body)[0] for _ in range(rest + 2)]
         assert answered == [200] * rest + [402] * 2
+
+
+@pytest.mark.timeout(180)
+async def test_several_workers_share_one_budget_and_survive_a_kill(folder: Path, vendor: rig.Vendor) -> None:
+    with rig.gateway(folder, seed(vendor, quota="0.01"), "--workers", "3", "--max-in-flight", "2000") as gateway:
+        statuses: Counter[int] = Counter()
+        refused = asyncio.Event()
+
+        def done(status: int) -> None:
+            statuses[status] += 1
+            if statuses[402] == 290:
+                refused.set()
+
+        body = chat("words", "tokens=10,gate=shared", max_tokens=10)
+        calls = [asyncio.ensure_future(ask(gateway.port, body, done)) for _ in range(300)]
+        async with asyncio.timeout(60):
+            await refused.wait()
+        waiting = await asyncio.to_thread(control, vendor, "GET", "gates/shared?waiting=10")
+        assert waiting["waiting"] == 10
+        assert await asyncio.to_thread(account, gateway) == (0, 10 * PER_CALL)
+        killed = await asyncio.to_thread(_kill_a_worker, gateway)
+        await asyncio.to_thread(control, vendor, "POST", "gates/shared")
+        await asyncio.gather(*calls)
+        assert set(statuses) <= {200, 402, 0}, (statuses, killed)
+        assert statuses[402] == 290
+        # What the dead one held is free within 30 s; its attempts have rows that cost nothing.
+        settled(gateway, statuses[200] * PER_CALL)
+        rows = gateway.rows(10)
+        assert sum(row["cost_nano_usd"] for row in rows) == statuses[200] * PER_CALL
+        body = chat("words", "tokens=10", max_tokens=10)
+        answered = [gateway.request("POST", "/v1/chat/completions", body)[0] for _ in range(12 - statuses[200])]
+        assert answered == [200] * (10 - statuses[200]) + [402] * 2
+
+
+def test_two_instances_on_one_redis_let_through_a_limit_once(folder: Path, vendor: rig.Vendor) -> None:
+    url = os.environ.get("GPROXY_TEST_REDIS", "redis://127.0.0.1:6379/15")
+    if not _answers(6379):
+        if os.environ.get("CI") == "true":
+            pytest.fail("Redis does not answer; in CI it must")
+        pytest.skip("no Redis server")
+    text = seed(vendor, quota="0.02", limits="rpm = 15")
+    with rig.gateway(folder, text, "--redis-url", url) as one:
+        two = rig.Gateway(folder, text, "--redis-url", url)
+        two.start()
+        try:
+            seen = [
+                (one, two)[number % 2].request("POST", "/v1/chat/completions", chat("each")) for number in range(40)
+            ]
+            assert Counter(status for status, _, _ in seen) == {200: 15, 429: 25}
+            assert [headers["x-ratelimit-remaining-requests"] for _, headers, _ in seen[:4]] == ["14", "13", "12", "11"]
+            settled(one, 15 * PER_CALL)
+        finally:
+            two.end()
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def _kill_a_worker(gateway: rig.Gateway) -> int:
+    children = Path(f"/proc/{gateway.popen.pid}/task/{gateway.popen.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    return int(children[0])
 
 
 def test_a_quota_lowered_deleted_and_raised_in_flight(folder: Path, vendor: rig.Vendor) -> None:

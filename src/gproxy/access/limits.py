@@ -42,6 +42,10 @@ class Window:
         self._total += cost
         return slot
 
+    def moments(self) -> dict[float, int]:
+        """How much counts at which moment: the middle of each slot, monotonic seconds."""
+        return {(slot + 0.5) * self._slot: count for slot, count in self._counts.items() if count}
+
     def raise_to(self, costs: Mapping[float, int]) -> None:
         """See to it that at least so much counts at each of these moments."""
         slots: dict[int, int] = {}
@@ -108,7 +112,11 @@ class Claim:
         left = self.limit - used
         if self.cost <= left:
             return self
-        return replace(self, cost=left) if self.needs <= left else None
+        return self.costing(left) if self.needs <= left else None
+
+    def costing(self, cost: int) -> Claim:
+        """The same claim at another cost."""
+        return replace(self, cost=cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +204,14 @@ class Windows:
     def raise_to(self, row_id: str, dimension: str, length: float, costs: Mapping[float, int]) -> None:
         """Count at least so much at these moments (monotonic seconds): what is known of before this process began."""
         self._of(row_id, dimension, length).raise_to(costs)
+
+    def add(self, claim: Claim, now: float) -> int:
+        """Count a claim that somebody else has let through; the slot, for `correct`."""
+        return self._window(claim).add(claim.cost, now)
+
+    def moments(self) -> dict[tuple[str, str, float], dict[float, int]]:
+        """What every window holds: by row, dimension and length, how much at which moment (monotonic seconds)."""
+        return {key: window.moments() for key, window in self._windows.items()}
 
     def correct(self, counted: Counted, tokens: int) -> None:
         """Replace the reserved tokens of a counted request by what it really used."""

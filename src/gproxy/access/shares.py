@@ -25,6 +25,18 @@ class Membership:
         """This instance's part of a limit; the parts of all add up to it exactly."""
         return limit // self.count + (self.rank < limit % self.count)
 
+    def parts(self, costs: Mapping[float, int]) -> dict[float, int]:
+        """This instance's part of what everybody let through at these moments.
+
+        Running totals are shared out, not single moments, so that the parts are fair and still add up exactly.
+        """
+        parts: dict[float, int] = {}
+        total = 0
+        for at in sorted(costs):
+            parts[at] = self.share(total + costs[at]) - self.share(total)
+            total += costs[at]
+        return parts
+
 
 @dataclass(frozen=True, slots=True)
 class Through:
@@ -72,8 +84,7 @@ class Shares:
                         at = one.at / 1_000_000 + offset
                         moments[at] = moments.get(at, 0) + cost
         for (row_id, dimension), moments in sums.items():
-            parts = {at: -(-cost // self.membership.count) for at, cost in moments.items()}
-            self.windows.raise_to(row_id, dimension, length, parts)
+            self.windows.raise_to(row_id, dimension, length, self.membership.parts(moments))
 
 
 def lengths(rows: Iterable[RateLimit]) -> set[float]:

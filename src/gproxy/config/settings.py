@@ -192,8 +192,7 @@ class Settings:
         "--redis-url GPROXY_REDIS_URL",
         url("redis", "rediss", "unix"),
         Group.DATA,
-        "Redis or Valkey for counters and change notices shared by several instances.",
-        missing="this version keeps its counters in the process",
+        "Redis or Valkey in which several instances count rate limits together.",
     )
     durability: str = _setting(
         "process",

@@ -1,7 +1,8 @@
 """Who keeps count of budgets and limits, chosen once at start, and what keeps the count true.
 
-one process, its own SQLite file      memory: filled from the ledger, told of every row that lands, compared now and then
-several processes on one database     the database: holds in `quota_holds`; limits by share
+One process with its own SQLite file keeps it in memory: filled from the ledger, told of every row that lands, compared
+now and then. Several processes on one database keep budgets there (`quota_holds`) and let through their shares of
+limits; with Redis, limits are counted there together, and by share while it is away.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from gproxy.clock import Clock
 from gproxy.config.settings import Settings
 from gproxy.ids import new_id
 from gproxy.runtime.bindings import LedgerStore, translated
+from gproxy.secret import Secret
 from gproxy.snapshot import Snapshot
 from gproxy.storage.database_counters import DatabaseCounters
 from gproxy.storage.engine import Database
 from gproxy.storage.let_through import let_through
+from gproxy.storage.redis_limits import RedisLimits
 from gproxy.storage.usage import SqlLedger
 from gproxy.workers.settler import Settler
 from gproxy.workers.worker_set import Log, Worker
@@ -91,8 +94,8 @@ def accounts_for(
     snapshot: Callable[[], Snapshot],
 ) -> Accounts:
     """The accounts that fit how this process is run."""
-    if settings.workers > 1 or db.dialect != "sqlite":
-        return DatabaseAccounts(ledger, db, clock, snapshot)
+    if settings.redis_url is not None or settings.workers > 1 or db.dialect != "sqlite":
+        return DatabaseAccounts(ledger, db, clock, snapshot, settings.redis_url)
     return MemoryAccounts(ledger, db, clock, snapshot, lambda: store.batches)
 
 
@@ -155,8 +158,21 @@ class MemoryAccounts:
 class DatabaseAccounts:
     """Keeps `DatabaseCounters`: this process is seen, its holds stay alive, those of the dead go."""
 
-    def __init__(self, ledger: SqlLedger, db: Database, clock: Clock, snapshot: Callable[[], Snapshot]) -> None:
-        self.counters = DatabaseCounters(db, clock, instance=new_id())
+    def __init__(
+        self,
+        ledger: SqlLedger,
+        db: Database,
+        clock: Clock,
+        snapshot: Callable[[], Snapshot],
+        redis_url: Secret | None = None,
+    ) -> None:
+        def in_redis(shares: Shares) -> RedisLimits:
+            assert redis_url is not None
+            return RedisLimits(redis_url.reveal(), clock, shares, self._fill)
+
+        limits = None if redis_url is None else in_redis
+        self.counters = DatabaseCounters(db, clock, instance=new_id(), limits=limits)
+        self._by_share = redis_url is None
         self._ledger = ledger
         self._db = db
         self._clock = clock
@@ -168,10 +184,10 @@ class DatabaseAccounts:
         self._ledger.shared = True
         await self.counters.reserved_drift()
         await self.counters.beat()
-        if self.counters.shares.membership.count > 1 and _limited(self._snapshot()):
+        if self._by_share and self.counters.shares.membership.count > 1 and _limited(self._snapshot()):
             # The others must have seen this process, and keep to their smaller shares, before it uses its own.
             await asyncio.sleep(TEND_EVERY * 1.25)
-        await fill(self.counters.shares, self._snapshot(), self._db, self._clock)
+        await self._fill(self.counters.shares)
 
     async def landing(self) -> None:
         """What happened to holds is written before the rows that end them."""
@@ -188,8 +204,8 @@ class DatabaseAccounts:
     async def tend(self) -> None:
         """Be seen; now and then renew this process's holds and bury what the dead held."""
         async with translated():
-            if await self.counters.beat():
-                await fill(self.counters.shares, self._snapshot(), self._db, self._clock)
+            if await self.counters.beat() or self.counters.limits.away:
+                await self._fill(self.counters.shares)
             self._round += 1
             if self._round % _RENEW_ROUNDS == 0:
                 await self.counters.renew()
@@ -200,10 +216,14 @@ class DatabaseAccounts:
         async with translated():
             await self.counters.flush()
             await self.counters.leave()
+        await self.counters.limits.close()
 
     def workers(self, log: Log) -> list[Worker]:
         """The one that writes."""
         return [Settler(self.counters, log)]
+
+    async def _fill(self, shares: Shares) -> None:
+        await fill(shares, self._snapshot(), self._db, self._clock)
 
 
 async def fill(shares: Shares, snapshot: Snapshot, db: Database, clock: Clock) -> None:

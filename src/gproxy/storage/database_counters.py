@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from gproxy.access.counters import Ask, CountersUnavailable, Grant
-from gproxy.access.limits import Exceeded
+from gproxy.access.limits import Claim, Counted, Exceeded
 from gproxy.access.quotas import Reservation, Short, fitting
 from gproxy.access.shares import Membership, Shares
 from gproxy.clock import Clock
@@ -85,13 +85,82 @@ class _Release:
 _Op = _Reserve | _Extend | _Charge | _Release
 
 
+class Limits(Protocol):
+    """Where limit windows are kept."""
+
+    on_work: Callable[[], None] | None
+
+    @property
+    def away(self) -> bool:
+        """Whether a shared place for the windows cannot be reached."""
+        ...
+
+    async def count(self, claims: Sequence[Claim]) -> Counted | Exceeded:
+        """Count every claim, or none."""
+        ...
+
+    def correct(self, counted: Counted, tokens: int) -> None:
+        """Replace reserved tokens by used ones."""
+        ...
+
+    def withdraw(self, counted: Counted) -> None:
+        """Take a request back."""
+        ...
+
+    async def flush(self) -> None:
+        """Send what waits. Never raises."""
+        ...
+
+    async def close(self) -> None:
+        """Close connections."""
+        ...
+
+
+class ShareLimits:
+    """`Limits` of one instance among several: its share, in its own memory."""
+
+    away = False
+
+    def __init__(self, shares: Shares, clock: Clock) -> None:
+        self.on_work: Callable[[], None] | None = None
+        self._shares = shares
+        self._clock = clock
+
+    async def count(self, claims: Sequence[Claim]) -> Counted | Exceeded:
+        """Count within this instance's share."""
+        return self._shares.count(claims, self._clock.monotonic())
+
+    def correct(self, counted: Counted, tokens: int) -> None:
+        """Replace reserved tokens by used ones."""
+        self._shares.windows.correct(counted, tokens)
+
+    def withdraw(self, counted: Counted) -> None:
+        """Take a request back."""
+        self._shares.windows.withdraw(counted)
+
+    async def flush(self) -> None:
+        """Nothing waits."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 class DatabaseCounters:
     """One process's part of the shared accounts. `instance` is its name among them."""
 
     def __init__(
-        self, db: Database, clock: Clock, *, instance: str, retry: Retry | None = None, patience: float = PATIENCE
+        self,
+        db: Database,
+        clock: Clock,
+        *,
+        instance: str,
+        limits: Callable[[Shares], Limits] | None = None,
+        retry: Retry | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self.shares = Shares()
+        self.limits: Limits = ShareLimits(self.shares, clock) if limits is None else limits(self.shares)
+        self.limits.on_work = self._wake
         self.on_work: Callable[[], None] | None = None
         """Called when something waits for `flush`."""
         self._db = db
@@ -114,7 +183,13 @@ class DatabaseCounters:
             if isinstance(outcome, Short):
                 return outcome
             hold = outcome
-        counted = self.shares.count(ask.claims, self._clock.monotonic())
+        try:
+            counted = await self.limits.count(ask.claims)
+        except BaseException as error:
+            self._release(hold)
+            if isinstance(error, DatabaseUnavailable):
+                raise CountersUnavailable("limits cannot be told") from error
+            raise
         if isinstance(counted, Exceeded):
             self._release(hold)
             return counted
@@ -138,14 +213,14 @@ class DatabaseCounters:
         if not grant.over:
             grant.over = True
             self._release(grant.hold)
-            self.shares.windows.correct(grant.counted, tokens)
+            self.limits.correct(grant.counted, tokens)
 
     def withdraw(self, grant: Grant) -> None:
         """See `Counters.withdraw`."""
         if not grant.over:
             grant.over = True
             self._release(grant.hold)
-            self.shares.windows.withdraw(grant.counted)
+            self.limits.withdraw(grant.counted)
 
     def sweep(self, now: float) -> int:
         """Drop limit windows that hold nothing."""
@@ -155,6 +230,7 @@ class DatabaseCounters:
 
     async def flush(self) -> None:
         """Carry out everything that waits. Raises `DatabaseUnavailable`; what must not be forgotten waits on."""
+        await self.limits.flush()
         async with self._lock:
             while self._pending:
                 ops = self._pending[:_BATCH]
@@ -170,6 +246,9 @@ class DatabaseCounters:
 
     def _push(self, op: _Op) -> None:
         self._pending.append(op)
+        self._wake()
+
+    def _wake(self) -> None:
         if self.on_work is not None:
             self.on_work()
 

@@ -1,0 +1,321 @@
+"""Limit windows shared through Redis: exact over all instances, one round trip per request.
+
+The arithmetic is that of `access.limits`, in one script over Redis's own clock: sixty slots per window, all claims or
+none. Redis is a cache of the ledger here, never the truth:
+
+* it comes up empty (restart, FLUSHALL, eviction): the first instance to notice fills the windows from the ledger;
+* it goes away: every instance falls back to its share of each limit, less its part of what everybody let through
+  before; never is more let through than the limit;
+* it comes back: what was let through meanwhile is counted before the first request asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from gproxy.access.limits import SLOTS, Claim, Counted, Exceeded, Standing, Windows
+from gproxy.access.shares import Shares
+from gproxy.clock import Clock
+from gproxy.ids import new_id
+from gproxy.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+TIMEOUT: Final = 0.5
+"""Seconds one call may take; a slower Redis is as good as none."""
+REST: Final = 0.5
+"""Seconds after a failure in which Redis is not asked."""
+
+_US: Final = 1_000_000
+_PREFIX: Final = "{gproxy}:w:"
+_EPOCH: Final = "{gproxy}:epoch"
+
+# KEYS: the epoch, then one hash per claim. ARGV: per claim length (us), limit, cost, least.
+# Answers: {-1} no epoch · {0, worst, wait, used…, reset…} · {1, slot…, granted…, used…, reset…}; times in us.
+_COUNT: Final = """
+local slots = tonumber(60)
+if redis.call('EXISTS', KEYS[1]) == 0 then return {-1} end
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local n = #KEYS - 1
+local used, newest, granted, sorted = {}, {}, {}, {}
+local worst, longest = 0, -1
+for i = 1, n do
+  local length, limit = tonumber(ARGV[i * 4 - 3]), tonumber(ARGV[i * 4 - 2])
+  local cost, least = tonumber(ARGV[i * 4 - 1]), tonumber(ARGV[i * 4])
+  local width = length / slots
+  local oldest = math.floor(now / width) - slots
+  local flat = redis.call('HGETALL', KEYS[i + 1])
+  local total, last, held = 0, oldest - 1, {}
+  for f = 1, #flat, 2 do
+    local slot, count = tonumber(flat[f]), tonumber(flat[f + 1])
+    if slot < oldest then
+      redis.call('HDEL', KEYS[i + 1], flat[f])
+    else
+      total = total + count
+      if slot > last then last = slot end
+      held[#held + 1] = {slot, count}
+    end
+  end
+  used[i] = total
+  newest[i] = last
+  local left = limit - total
+  if cost <= left then granted[i] = cost elseif least <= left then granted[i] = left else
+    granted[i] = -1
+    table.sort(held, function(a, b) return a[1] < b[1] end)
+    local excess, wait = total + least - limit, length
+    for _, pair in ipairs(held) do
+      excess = excess - pair[2]
+      if excess <= 0 then wait = math.max(0, (pair[1] + 1 + slots) * width - now) break end
+    end
+    if wait > longest then longest = wait worst = i end
+  end
+end
+local function reset(i)
+  local width = tonumber(ARGV[i * 4 - 3]) / slots
+  return math.max(0, math.floor((newest[i] + 1 + slots) * width - now))
+end
+local answer
+if worst > 0 then
+  answer = {0, worst, math.ceil(longest)}
+else
+  answer = {1}
+  for i = 1, n do
+    local width = tonumber(ARGV[i * 4 - 3]) / slots
+    newest[i] = math.floor(now / width)
+    used[i] = used[i] + granted[i]
+    redis.call('HINCRBY', KEYS[i + 1], newest[i], granted[i])
+    redis.call('PEXPIRE', KEYS[i + 1], math.ceil((slots + 2) * width / 1000))
+    answer[#answer + 1] = newest[i]
+  end
+  for i = 1, n do answer[#answer + 1] = granted[i] end
+end
+for i = 1, n do answer[#answer + 1] = used[i] end
+for i = 1, n do answer[#answer + 1] = reset(i) end
+return answer
+"""
+
+# KEYS: one hash. ARGV: slot, difference. A slot that has left the window is past correcting.
+_CORRECT: Final = """
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2]) end
+return 0
+"""
+
+# KEYS: one hash. ARGV: length (us), 'most' or 'add', then ago (us), count, ago, count, …
+_RAISE: Final = """
+local slots = tonumber(60)
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local width = tonumber(ARGV[1]) / slots
+local sums = {}
+for i = 3, #ARGV, 2 do
+  local slot = math.floor((now - tonumber(ARGV[i])) / width)
+  sums[slot] = (sums[slot] or 0) + tonumber(ARGV[i + 1])
+end
+for slot, count in pairs(sums) do
+  if ARGV[2] == 'add' then
+    redis.call('HINCRBY', KEYS[1], slot, count)
+  elseif count > tonumber(redis.call('HGET', KEYS[1], slot) or '0') then
+    redis.call('HSET', KEYS[1], slot, count)
+  end
+end
+redis.call('PEXPIRE', KEYS[1], math.ceil((slots + 2) * width / 1000))
+return 0
+"""
+
+Key = tuple[str, str, float]
+
+
+class RedisLimits:
+    """`Limits` over Redis. `fill` brings what the ledger knows of the recent past into the windows it is given."""
+
+    def __init__(self, url: str, clock: Clock, shares: Shares, fill: Callable[[Shares], Awaitable[None]]) -> None:
+        try:
+            from redis.asyncio import Redis
+            from redis.asyncio.retry import Retry
+            from redis.backoff import NoBackoff
+        except ImportError:
+            raise StorageError("--redis-url needs the Redis driver: install gproxy[redis]") from None
+
+        self._redis: Redis = Redis.from_url(
+            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
+        )
+        self._count = self._redis.register_script(_COUNT)
+        self._correct = self._redis.register_script(_CORRECT)
+        self._raise = self._redis.register_script(_RAISE)
+        self._clock = clock
+        self._shares = shares
+        self._fill = fill
+        self._rest_until = 0.0
+        self._away = False
+        self._meanwhile: list[tuple[Key, float, int]] = []
+        self._late: list[tuple[str, int, int]] = []
+        self._changing = asyncio.Lock()
+        self.on_work: Callable[[], None] | None = None
+
+    @property
+    def away(self) -> bool:
+        """Whether limits are kept by share at the moment because Redis does not answer."""
+        return self._away
+
+    async def count(self, claims: Sequence[Claim]) -> Counted | Exceeded:
+        """Count every claim or none, in Redis if it answers, otherwise within this instance's share.
+
+        Raises `DatabaseUnavailable` when neither Redis nor the ledger can say what was let through before.
+        """
+        if not claims:
+            return Counted((), (), ())
+        if self._late:
+            await self.flush()
+        if self._clock.monotonic() >= self._rest_until:
+            try:
+                return await self._counted(claims)
+            except self._faults() as error:
+                del error
+                self._rest_until = self._clock.monotonic() + REST
+        return await self._by_share(claims)
+
+    def correct(self, counted: Counted, tokens: int) -> None:
+        """Replace reserved tokens by used ones, afterwards."""
+        self._change(counted, {"total_tokens": tokens}, only_named=True)
+        self._shares.windows.correct(_mirrored(counted), tokens)
+
+    def withdraw(self, counted: Counted) -> None:
+        """Take a request back, afterwards."""
+        self._change(counted, {}, only_named=False)
+        self._shares.windows.withdraw(_mirrored(counted))
+
+    async def flush(self) -> None:
+        """Send corrections. One that does not arrive leaves its window a little too full; it is not tried twice."""
+        late, self._late = self._late, []
+        if not late or self._clock.monotonic() < self._rest_until:
+            return
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                for key, slot, difference in late:
+                    await self._correct(keys=[key], args=[slot, difference])
+        except self._faults() as error:
+            del error
+            self._rest_until = self._clock.monotonic() + REST
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    # -- Redis -----------------------------------------------------------------------------------------------------
+
+    async def _counted(self, claims: Sequence[Claim]) -> Counted | Exceeded:
+        if self._away:
+            await self._return()
+        answer = await self._ask(claims)
+        if answer[0] == -1:
+            await self._begin()
+            answer = await self._ask(claims)
+        n = len(claims)
+        if answer[0] == 0:
+            tail = answer[3:]
+            standings = tuple(
+                Standing(claim, max(0, claim.limit - used), reset / _US)
+                for claim, used, reset in zip(claims, tail[:n], tail[n:], strict=True)
+            )
+            return Exceeded(claims[answer[1] - 1], answer[2] / _US, standings)
+        slots, costs, used, resets = (answer[1 + n * part : 1 + n * (part + 1)] for part in range(4))
+        granted = tuple(_at(claim, cost) for claim, cost in zip(claims, costs, strict=True))
+        standings = tuple(
+            Standing(claim, max(0, claim.limit - total), reset / _US)
+            for claim, total, reset in zip(granted, used, resets, strict=True)
+        )
+        # The mirror is what this instance would know if Redis went away now.
+        now = self._clock.monotonic()
+        mirror = tuple(self._shares.windows.add(claim, now) for claim in granted)
+        return Counted(granted, tuple(slots) + mirror, standings)
+
+    async def _ask(self, claims: Sequence[Claim]) -> list[int]:
+        keys = [_EPOCH, *(_key(claim.row_id, claim.dimension, claim.length) for claim in claims)]
+        args = [value for claim in claims for value in (int(claim.length * _US), claim.limit, claim.cost, claim.needs)]
+        async with asyncio.timeout(TIMEOUT):
+            answer: Any = await self._count(keys=keys, args=args)
+        return [int(value) for value in answer]
+
+    async def _begin(self) -> None:
+        """Redis is empty: bring in what the ledger and this instance know."""
+        async with self._changing:
+            async with asyncio.timeout(TIMEOUT):
+                if await self._redis.exists(_EPOCH):
+                    return
+            known = Shares()
+            await self._fill(known)
+            await self._push(known.windows, "most")
+            await self._push(self._shares.windows, "most")
+            async with asyncio.timeout(TIMEOUT):
+                await self._redis.set(_EPOCH, new_id())
+
+    async def _return(self) -> None:
+        """Redis is back: what was let through without it is counted there first."""
+        async with self._changing:
+            if not self._away:
+                return
+            now = self._clock.monotonic()
+            async with asyncio.timeout(2 * TIMEOUT):
+                for (row_id, dimension, length), at, cost in self._meanwhile:
+                    args: list[str | int] = [int(length * _US), "add", int((now - at) * _US), cost]
+                    await self._raise(keys=[_key(row_id, dimension, length)], args=args)
+            self._meanwhile.clear()
+            self._away = False
+
+    async def _push(self, windows: Windows, how: str) -> None:
+        now = self._clock.monotonic()
+        for (row_id, dimension, length), moments in windows.moments().items():
+            args: list[Any] = [int(length * _US), how]
+            for at, cost in moments.items():
+                args += [int((now - at) * _US), cost]
+            async with asyncio.timeout(TIMEOUT):
+                await self._raise(keys=[_key(row_id, dimension, length)], args=args)
+
+    # -- without Redis -----------------------------------------------------------------------------------------------
+
+    async def _by_share(self, claims: Sequence[Claim]) -> Counted | Exceeded:
+        if not self._away:
+            async with self._changing:
+                if not self._away:
+                    await self._fill(self._shares)
+                    self._away = True
+        now = self._clock.monotonic()
+        outcome = self._shares.count(claims, now)
+        if isinstance(outcome, Exceeded):
+            return outcome
+        self._meanwhile += [((one.row_id, one.dimension, one.length), now, one.cost) for one in outcome.claims]
+        return Counted(outcome.claims, (-1,) * len(outcome.claims) + outcome.slots, outcome.standings)
+
+    def _change(self, counted: Counted, costs: Mapping[str, int], *, only_named: bool) -> None:
+        for claim, slot in zip(counted.claims, counted.slots, strict=False):
+            if slot >= 0 and (claim.dimension in costs or not only_named):
+                difference = costs.get(claim.dimension, 0) - claim.cost
+                self._late.append((_key(claim.row_id, claim.dimension, claim.length), slot, difference))
+        if self._late and self.on_work is not None:
+            self.on_work()
+
+    @staticmethod
+    def _faults() -> tuple[type[Exception], ...]:
+        from redis.exceptions import RedisError
+
+        return RedisError, OSError, TimeoutError
+
+
+def _mirrored(counted: Counted) -> Counted:
+    """The part of a count that is in this process's own windows."""
+    return Counted(counted.claims, counted.slots[len(counted.claims) :], counted.standings)
+
+
+def _at(claim: Claim, cost: int) -> Claim:
+    return claim if cost == claim.cost else claim.costing(cost)
+
+
+def _key(row_id: str, dimension: str, length: float) -> str:
+    return f"{_PREFIX}{row_id}:{dimension}:{length:g}"
+
+
+assert SLOTS == 60, "the scripts count sixty slots"

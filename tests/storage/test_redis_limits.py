@@ -1,0 +1,230 @@
+"""Limit windows in Redis: exact together, safe without it, filled again when it forgets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+from gproxy.access.limits import Claim, Counted, Exceeded
+from gproxy.access.shares import Membership, Shares
+from gproxy.clock import SystemClock
+from gproxy.storage.redis_limits import RedisLimits
+
+
+class Server:
+    """A Redis of this test's own, so that it may be stopped and emptied."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [
+            "redis-server",
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(self.folder),
+        ]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as link:
+                link.sendall(b"PING\r\n")
+                if link.recv(7) == b"+PONG\r\n":
+                    return
+        raise AssertionError("redis-server does not start")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def tell(self, *words: str) -> None:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as link:
+            link.sendall((" ".join(words) + "\r\n").encode())
+            link.recv(64)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if which("redis-server") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("there is no redis-server; in CI there must be")
+        pytest.skip("no redis-server")
+    made = Server(tmp_path_factory.mktemp("redis"))
+    yield made
+    made.stop()
+
+
+class Ledger:
+    """What everybody let through, as far as it has landed."""
+
+    def __init__(self) -> None:
+        self.landed: dict[tuple[str, str, float], list[float]] = {}
+
+    async def fill(self, shares: Shares) -> None:
+        for (row, dimension, length), moments in self.landed.items():
+            sums: dict[float, int] = {}
+            for at in moments:
+                sums[at] = sums.get(at, 0) + 1
+            shares.windows.raise_to(row, dimension, length, shares.membership.parts(sums))
+
+
+class Group:
+    """Several instances on one Redis."""
+
+    def __init__(self, url: str, size: int) -> None:
+        self.ledger = Ledger()
+        self.clock = Moving()
+        self.all: list[RedisLimits] = []
+        for rank in range(size):
+            shares = Shares()
+            shares.membership = Membership(size, rank)
+            self.all.append(RedisLimits(url, self.clock, shares, self.ledger.fill))
+
+    async def ask(self, at: int, claim: Claim) -> Counted | Exceeded:
+        outcome = await self.all[at].count([claim])
+        if isinstance(outcome, Counted):
+            self.ledger.landed.setdefault((claim.row_id, claim.dimension, claim.length), []).append(
+                self.clock.monotonic()
+            )
+        return outcome
+
+    async def close(self) -> None:
+        for one in self.all:
+            await one.close()
+
+
+class Moving:
+    """The system's clock, and a jump over the rest after a failure."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return SystemClock.monotonic() + self.ahead
+
+    @staticmethod
+    def now_us() -> int:
+        return SystemClock.now_us()
+
+
+@pytest.fixture
+async def group(server: Server) -> AsyncIterator[Group]:
+    if server.process is None:
+        server.start()
+    server.tell("FLUSHALL")
+    made = Group(server.url, 3)
+    yield made
+    await made.close()
+
+
+def rpm(limit: int) -> Claim:
+    return Claim(str(uuid.uuid4()), "rpm", 60.0, limit, 1)
+
+
+async def test_all_instances_together_let_through_exactly_the_limit(group: Group) -> None:
+    claim = rpm(50)
+    outcomes = await asyncio.gather(*(group.ask(number % 3, claim) for number in range(300)))
+    assert sum(isinstance(one, Counted) for one in outcomes) == 50
+    refused = next(one for one in outcomes if isinstance(one, Exceeded))
+    assert 55 < refused.retry_after <= 61
+    assert (refused.standings[0].claim.limit, refused.standings[0].remaining) == (50, 0)
+
+
+async def test_a_refusal_counts_nothing_and_a_withdrawal_gives_back(group: Group) -> None:
+    wide, narrow = rpm(100), rpm(1)
+    limits, other = group.all[0], group.all[1]
+    counted = await limits.count([wide, narrow])
+    assert isinstance(counted, Counted)
+    assert [standing.remaining for standing in counted.standings] == [99, 0]
+    refused = await other.count([wide, narrow])
+    assert isinstance(refused, Exceeded)
+    assert refused.claim == narrow
+    assert [standing.remaining for standing in refused.standings] == [99, 0]
+    limits.withdraw(counted)
+    await limits.flush()
+    assert isinstance(await other.count([wide, narrow]), Counted)
+
+
+async def test_tokens_are_granted_as_far_as_they_go_and_corrected(group: Group) -> None:
+    row = str(uuid.uuid4())
+    first = await group.all[0].count([Claim(row, "total_tokens", 600.0, 1000, 700)])
+    assert isinstance(first, Counted)
+    second = await group.all[1].count([Claim(row, "total_tokens", 600.0, 1000, 5000, least=256)])
+    assert isinstance(second, Counted)
+    assert (second.claims[0].cost, second.standings[0].remaining) == (300, 0)
+    group.all[1].correct(second, 10)
+    # The same instance knows at once.
+    third = await group.all[1].count([Claim(row, "total_tokens", 600.0, 1000, 290)])
+    assert isinstance(third, Counted)
+    assert third.standings[0].remaining == 0
+
+
+async def test_no_window_of_that_length_ever_holds_more_than_the_limit(group: Group) -> None:
+    """In windows of a fraction of a second, so that real time passes through them."""
+    dice = random.Random(3)
+    claim, admitted = Claim(str(uuid.uuid4()), "total_tokens", 0.6, 10, 1), []
+    for _ in range(300):
+        before = SystemClock.monotonic()
+        outcome = await group.all[dice.randrange(3)].count([claim])
+        if isinstance(outcome, Counted):
+            admitted.append((before, SystemClock.monotonic()))
+        await asyncio.sleep(dice.uniform(0, 0.006))
+    assert len(admitted) > 10
+    for at, _ in admitted:
+        assert sum(at <= begun and ended < at + 0.6 for begun, ended in admitted) <= 10
+
+
+async def test_without_redis_the_shares_of_all_stay_within_what_is_left(server: Server, group: Group) -> None:
+    claim = rpm(30)
+    before = [isinstance(await group.ask(0, claim), Counted) for _ in range(12)]
+    assert all(before)
+    server.stop()
+    outcomes = [await group.ask(number % 3, claim) for number in range(90)]
+    let_through = sum(isinstance(one, Counted) for one in outcomes)
+    assert 0 < let_through <= 18
+    assert all(one.away for one in group.all)
+    server.start()
+    group.clock.ahead += 1.0
+    outcomes = [await group.ask(number % 3, claim) for number in range(90)]
+    assert let_through + 12 + sum(isinstance(one, Counted) for one in outcomes) <= 30
+    assert not any(one.away for one in group.all)
+
+
+async def test_a_redis_that_forgot_is_told_by_the_ledger(server: Server, group: Group) -> None:
+    claim = rpm(20)
+    for _ in range(15):
+        assert isinstance(await group.ask(0, claim), Counted)
+    server.tell("FLUSHALL")
+    outcomes = await asyncio.gather(*(group.ask(number % 3, claim) for number in range(60)))
+    assert sum(isinstance(one, Counted) for one in outcomes) == 5
+
+
+async def test_nobody_there_from_the_start(tmp_path: Path) -> None:
+    group = Group("redis://127.0.0.1:1/0", 2)
+    claim = rpm(10)
+    outcomes = [await group.ask(number % 2, claim) for number in range(40)]
+    assert sum(isinstance(one, Counted) for one in outcomes) == 10
+    await group.close()
