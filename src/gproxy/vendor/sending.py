@@ -57,9 +57,8 @@ def reframed(data: bytes, framing: str, index: int) -> bytes:
         case "comments":
             return b": keep-alive\n\n" + data
         case "multiline":
-            # After the first key's colon JSON allows a line break, and two data lines are joined by one.
-            before, colon, after = data.partition(b'":')
-            return before + colon + b"\ndata: " + after if colon else data
+            # After an opening brace JSON allows a line break, and two data lines are joined by one.
+            return b"{\ndata: " + data[1:] if data.startswith(b"{") else data
         case _:
             return data
 
