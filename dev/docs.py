@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from dev.translation import translation_page
 from gproxy.config.settings import Setting, all_settings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -83,7 +84,11 @@ def decisions_page() -> str:
     return "\n".join([DECISIONS_HEAD, *lines]) + "\n"
 
 
-PAGES: Final = {"docs/decisions/README.md": decisions_page, "docs/settings.md": settings_page}
+PAGES: Final = {
+    "docs/decisions/README.md": decisions_page,
+    "docs/settings.md": settings_page,
+    "docs/translation.md": translation_page,
+}
 
 
 def main() -> int:

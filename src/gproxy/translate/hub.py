@@ -30,9 +30,6 @@ from gproxy.translate.guard import ILLEGAL, Guard, Tally
 from gproxy.translate.legality import Broken, Watch
 from gproxy.translate.translator import BYTES_PER_TOKEN, Names
 
-DEFAULT_MAX_OUTPUT: Final = 8192
-"""Where a dialect demands an output cap and neither client nor model row names one: every current model allows it."""
-
 _ID_PREFIXES: Final = {
     Dialect.OPENAI_CHAT: "chatcmpl-",
     Dialect.OPENAI_RESPONSES: "resp_",
@@ -149,7 +146,9 @@ class Hub:
         setup = self._setup
         sampling = asked.sampling
         if setup.dialect_out is Dialect.ANTHROPIC_MESSAGES and sampling.max_output_tokens is None:
-            sampling = replace(sampling, max_output_tokens=setup.max_output or DEFAULT_MAX_OUTPUT)
+            # It must be said there. Where the model's own is not known, the dialect has a default that leaves room
+            # for the thinking that was asked for.
+            sampling = replace(sampling, max_output_tokens=setup.max_output)
         counts = setup.upstream_streams and setup.asks_usage and setup.dialect_out is Dialect.OPENAI_CHAT
         return replace(
             asked,
