@@ -116,6 +116,13 @@ class Process:
                 pipe.close()
         return code
 
+    def stacks(self) -> str:
+        """For a process that hangs: end it in a way that prints every thread's stack (PYTHONFAULTHANDLER is set)."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGABRT)
+            self.wait()
+        return self.text
+
     def end(self) -> None:
         """For teardown: whatever state it is in, it is gone afterwards."""
         if self.popen.poll() is None:
@@ -157,7 +164,9 @@ class Gateway(Process):
             "--data-dir", str(self.data), "--config", str(seed_file), *flags,
         ]  # fmt: skip
         base = {name: value for name, value in os.environ.items() if not name.startswith("GPROXY_")}
-        super().__init__(command, {**base, "PYTHONPATH": str(ROOT / "src"), **(env or {})}, folder)
+        super().__init__(
+            command, {**base, "PYTHONPATH": str(ROOT / "src"), "PYTHONFAULTHANDLER": "1", **(env or {})}, folder
+        )
         self.port = 0
         self.ready_after = 0.0
 
@@ -236,6 +245,11 @@ class Gateway(Process):
 class Anyone:
     """Stands for a process that is not ours to wait for."""
 
+    @staticmethod
+    def stacks() -> str:
+        """Nothing is known of it."""
+        return ""
+
     text = ""
 
     def __init__(self) -> None:
@@ -260,7 +274,8 @@ def await_that(probe: Any, process: Process | Anyone, what: str) -> Any:
                 return found
             raise AssertionError(f"the process ended before {what}:\n{process.text}")
         pause.wait(0.01)
-    raise AssertionError(f"{what} did not come within {START_WAIT:g} s:\n{process.text}")
+    stacks = process.stacks()
+    raise AssertionError(f"{what} did not come within {START_WAIT:g} s:\n{stacks}")
 
 
 def seed(vendor_port: int, extra: str = "") -> str:

@@ -120,7 +120,7 @@ class TestStreams:
             "nul": b"\x00",
             "nospace": b'data:{"',
             "comments": b": keep-alive\n\n",
-            "multiline": b":\ndata: ",
+            "multiline": b"{\ndata: ",
         }
         assert marks.get(framing, b"data: ") in heard.body
         if framing == "cr":
