@@ -11,6 +11,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+TRIES: Final = 10
+WINDOW_US: Final = 15 * 60 * 1_000_000
+"""So many tries to log in, per name and per address, in so many microseconds."""
+
 
 class Level(StrEnum):
     """What a route asks of its caller."""

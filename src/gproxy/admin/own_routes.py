@@ -7,6 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 
+from gproxy.admin.access import TRIES, WINDOW_US
 from gproxy.admin.clerk import Clerk, etag
 from gproxy.admin.errors import Problem, not_found
 from gproxy.admin.fields import Flag, Moment, Name, Password, Shape, optional, secret
@@ -18,7 +19,6 @@ from gproxy.admin.ports import Ports, Row
 from gproxy.admin.reach import callable_names, principal_of
 from gproxy.admin.record_routes import Id, Summary, Text, Usage, summary_of, usages_page
 from gproxy.admin.resource_routes import IfMatch
-from gproxy.admin.sessions import TRIES, WINDOW_US
 
 MOST_KEYS: Final = 100
 """A user's own keys; an administrator may give out more."""
@@ -91,6 +91,11 @@ def add_routes(router: APIRouter, ports: Ports, gate: Gate) -> None:
             raise not_found("key", key_id)
         return row
 
+    async def room_for_a_key(caller: Caller) -> None:
+        held = await ports.desk.page("keys", {"user_id": caller.user_id}, search="", after="", limit=MOST_KEYS)
+        if len(held) >= MOST_KEYS:
+            raise Problem(409, f"you have {MOST_KEYS} keys already: delete one first")
+
     async def me(request: Request) -> Me:
         caller = caller_of(request)
         csrf = None if caller.session_id is None else gate.csrf_token(caller.session_id)
@@ -117,9 +122,7 @@ def add_routes(router: APIRouter, ports: Ports, gate: Gate) -> None:
 
     async def create_key(request: Request, response: Response, body: OwnKeyCreate) -> Row:
         caller = caller_of(request)
-        held = await ports.desk.page("keys", {"user_id": caller.user_id}, search="", after="", limit=MOST_KEYS)
-        if len(held) >= MOST_KEYS:
-            raise Problem(409, f"you have {MOST_KEYS} keys already: delete one first")
+        await room_for_a_key(caller)
         wanted = KeyCreate(user_id=caller.user_id, label=body.label, expires_at=body.expires_at)
         made = await clerk.creation(caller.actor, KEYS, wanted)
         response.headers["etag"] = etag(made.row)
@@ -152,6 +155,7 @@ def add_routes(router: APIRouter, ports: Ports, gate: Gate) -> None:
     async def rotate_key(request: Request, response: Response, row_id: Id, body: Rotation) -> Row:
         caller = caller_of(request)
         held = await own_key(caller, row_id)
+        await room_for_a_key(caller)
         made = await rotated(ports, clerk, caller.actor, held["id"], body.overlap_secs)
         response.headers["etag"] = etag(made.row)
         return {**made.row, **made.shown}

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, SecretStr, StringConstraints
 
+from gproxy.admin.access import TRIES, WINDOW_US
 from gproxy.admin.errors import Problem
 from gproxy.admin.fields import Shape, secret
 from gproxy.admin.gate import Gate, address_of, caller_of, cookies_for, own_page, without_cookies
@@ -14,8 +15,6 @@ from gproxy.admin.ports import Actor, Ports
 from gproxy.secret import Secret
 
 SECONDS: Final = 86_400
-TRIES: Final = 10
-WINDOW_US: Final = 15 * 60 * 1_000_000
 SESSION_PREFIX: Final = "gps_"
 
 
