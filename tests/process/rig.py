@@ -239,7 +239,8 @@ class Gateway(Process):
             found = self.query("SELECT * FROM usages ORDER BY at, attempt_no")
             return found if count is None or len(found) >= count else None
 
-        return await_that(enough, self, f"{count} usage rows")
+        found: list[dict[str, Any]] = await_that(enough, self, f"{count} usage rows")
+        return found
 
 
 class Anyone:

@@ -58,7 +58,8 @@ def reframed(data: bytes, framing: str, index: int) -> bytes:
             return b": keep-alive\n\n" + data
         case "multiline":
             # After an opening brace JSON allows a line break, and two data lines are joined by one.
-            return b"{\ndata: " + data[1:] if data.startswith(b"{") else data
+            before, brace, after = data.partition(b"data: {")
+            return before + brace + b"\ndata: " + after if brace else data
         case _:
             return data
 
