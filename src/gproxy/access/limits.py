@@ -146,6 +146,9 @@ class Counted:
     standings: tuple[Standing, ...]
 
 
+_NOTHING: Final = Counted((), (), ())
+
+
 def applies(row: RateLimit, name: str) -> bool:
     """Whether a row limits a model name as the client wrote it.
 
@@ -187,6 +190,8 @@ class Windows:
 
     def count(self, claims: Sequence[Claim], now: float) -> Counted | Exceeded:
         """Count every claim if all of them fit, otherwise none. The tightest refusal is reported."""
+        if not claims:
+            return _NOTHING
         windows = [self._window(claim) for claim in claims]
         fitted = [claim.fitted(window.used(now)) for claim, window in zip(claims, windows, strict=True)]
         granted = tuple(claim for claim in fitted if claim is not None)

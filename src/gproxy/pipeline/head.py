@@ -32,7 +32,8 @@ def attempts_header(x: Exchange) -> list[Header]:
 
 def answer_headers(x: Exchange, model: str, reply: UpstreamReply, translator: Translator) -> list[Header]:
     """The head of a vendor's answer as the client gets it."""
-    headers = [pair for pair in end_to_end(list(reply.headers)) if pair[0] in _TRAVELS]
+    # `Connection` is kept so far because it may name one of the others.
+    headers = end_to_end([pair for pair in reply.headers if pair[0] in _TRAVELS or pair[0] == b"connection"])
     own_type = translator.content_type
     if own_type is not None:
         headers = [pair for pair in headers if pair[0] != b"content-type"]
@@ -73,4 +74,6 @@ def usd(nano: int) -> str:
 
 def safe(text: str) -> bytes:
     """A value for a header from a name people chose: anything but printable ASCII becomes `?`."""
+    if text.isascii() and text.isprintable():
+        return text.strip().encode("ascii")
     return "".join(char if " " <= char <= "~" else "?" for char in text).strip().encode("ascii")

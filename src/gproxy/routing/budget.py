@@ -41,6 +41,8 @@ class RetryBudget:
 
     def _turn(self, now: float) -> None:
         at = int(now / (WINDOW / SLOTS))
+        if at == self._at:
+            return
         for slot in range(max(self._at + 1, at - SLOTS + 1), at + 1):
             self._requests[slot % SLOTS] = self._retries[slot % SLOTS] = 0
         self._at = max(self._at, at)

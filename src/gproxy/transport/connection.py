@@ -27,6 +27,8 @@ from gproxy.wire.http import Deadlines, Header
 _NEVER: Final = float("inf")
 # What goes to the transport in one write; larger bodies are pumped in slices of it as the socket takes them.
 _SLICE: Final = 256 * 1024
+# Below it one copy is cheaper than a second buffer in the system call.
+_COPY_LIMIT: Final = 16 * 1024
 # A bytes object and its place in a list cost about this much beside its content; counted, so that a body of one-byte
 # chunks cannot hide its real size from the high-water mark.
 _CHUNK_COST: Final = 48
@@ -124,10 +126,10 @@ class Connection(asyncio.Protocol):
         now = self._loop.time()
         if len(body) <= _SLICE:
             self._written = len(head) + len(body)
-            if body:
-                transport.writelines((head, body))
+            if len(body) < _COPY_LIMIT:
+                transport.write(head + body)
             else:
-                transport.write(head)
+                transport.writelines((head, body))
             self.set_deadline(min(now + deadlines.first_byte, total_at))
         else:
             self._written = len(head)
