@@ -49,6 +49,8 @@ _SILENT: Final = frozenset(
 _MEDIA: Final = frozenset({"data", "file_data", "url", "image_url", "file_id", "fileUri"})
 MEDIA_TOKENS: Final = 1000
 """What a picture or a document counts in an estimate: about what vendors charge for a medium picture."""
+TOOL_PREAMBLE: Final = 300
+"""What the explanation of tools counts in an estimate (Anthropic documents 300 to 500 tokens for it)."""
 PER_MESSAGE: Final = 4
 """What the frame around one message counts in an estimate."""
 
@@ -60,7 +62,14 @@ def can(dialect: Dialect, other: Dialect) -> bool:
 
 def estimate(body: bytes) -> int:
     """Input tokens of a request, from the size of its texts. Raises `JsonProblem`."""
-    size, extra = _weigh(loads(body))
+    root = loads(body)
+    if isinstance(root, dict) and isinstance(root.get("generateContentRequest"), dict):
+        root = root["generateContentRequest"]
+    size, extra = _weigh(root)
+    tools = root.get("tools") if isinstance(root, dict) else None
+    if tools:
+        # Declarations are shown with their names and punctuation, after an explanation of how to call them.
+        size, extra = size + len(dumps(tools)), extra + TOOL_PREAMBLE
     return -(-size // BYTES_PER_TOKEN) + extra
 
 
@@ -71,7 +80,7 @@ def _weigh(root: Any) -> tuple[int, int]:
         key, value = waiting.pop()
         if isinstance(value, dict):
             extra += PER_MESSAGE if "role" in value else 0
-            waiting.extend(value.items())
+            waiting.extend((name, item) for name, item in value.items() if name != "tools")
         elif isinstance(value, list):
             waiting.extend((key, item) for item in value)
         elif isinstance(value, str):
