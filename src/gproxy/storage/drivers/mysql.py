@@ -60,7 +60,8 @@ def mapped(error: BaseException) -> StorageError:
         if number in _UNAVAILABLE or number == 0 or 2000 <= number < 3000:
             return DatabaseUnavailable(text)
         return StorageError(f"{number}: {text}")
-    if isinstance(error, (OSError, TimeoutError, EOFError, asyncio.IncompleteReadError)):
+    # RuntimeError is what the event loop says of a transport that is closed already.
+    if isinstance(error, (OSError, TimeoutError, EOFError, RuntimeError, asyncio.IncompleteReadError)):
         return DatabaseUnavailable(f"no connection to the database: {type(error).__name__}")
     if isinstance(error, (OverflowError, ValueError)):  # refused by the driver before it was sent
         return Poison(f"a value does not fit: {type(error).__name__}")

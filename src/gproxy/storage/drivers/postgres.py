@@ -51,7 +51,7 @@ def mapped(error: BaseException) -> StorageError:
         if state[:2] in _UNAVAILABLE_CLASSES or state in _READ_ONLY:
             return DatabaseUnavailable(text)
         return StorageError(f"{state}: {text}")
-    if isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError)):
+    if isinstance(error, (OSError, TimeoutError, RuntimeError, asyncpg.InterfaceError)):
         return DatabaseUnavailable(f"no connection to the database: {type(error).__name__}")
     if isinstance(error, (OverflowError, UnicodeError)):
         return Poison(f"a value does not fit: {type(error).__name__}")
