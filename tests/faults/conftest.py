@@ -13,8 +13,10 @@ def lanes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     chosen = [
         item.callspec.params["cell"]
         for item in request.session.items
-        if item.nodeid.partition("::")[0] == request.node.nodeid and isinstance(item, pytest.Function)
-        and hasattr(item, "callspec") and isinstance(item.callspec.params.get("cell"), Cell)
+        if item.nodeid.partition("::")[0] == request.node.nodeid
+        and isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and isinstance(item.callspec.params.get("cell"), Cell)
     ]
     made = Lanes(chosen, tmp_path_factory.mktemp("lanes"))
     yield made

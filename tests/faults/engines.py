@@ -132,7 +132,9 @@ class Link:
 async def locked(place: Place) -> AsyncIterator[None]:
     """Nobody else can write to the ledger for as long as this lasts."""
     if place.engine == "sqlite":
-        with closing(sqlite3.connect(place.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)) as db:
+        with closing(
+            sqlite3.connect(place.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        ) as db:
             await asyncio.to_thread(db.execute, "BEGIN EXCLUSIVE")
             yield
         return

@@ -45,15 +45,23 @@ class Exit:
 class Gateway(rig.Gateway):
     """A gateway whose exit is timed exactly and waited for without a thread of the test's own."""
 
+    ended_at = 0.0
+
     async def up(self) -> None:
         await asyncio.to_thread(self.start)
 
     async def ended(self, timeout: float) -> int:
-        """Its exit code; it is killed when it does not come."""
+        """Its exit code; it is killed when it does not come. `ended_at` is the moment."""
         descriptor = os.pidfd_open(self.popen.pid)
         over = asyncio.Event()
         loop = asyncio.get_running_loop()
-        loop.add_reader(descriptor, over.set)
+
+        def note() -> None:
+            loop.remove_reader(descriptor)
+            self.ended_at = time.monotonic()
+            over.set()
+
+        loop.add_reader(descriptor, note)
         try:
             async with asyncio.timeout(timeout):
                 await over.wait()
@@ -132,9 +140,9 @@ class Lab:
         """Wait for the end and hold it against the promise."""
         assert self.signalled_at is not None
         code = await self.gateway.ended(self.bound + HUNG)
-        took = time.monotonic() - self.signalled_at
-        assert took <= self.bound, f"{took:.2f} s instead of {self.bound:.2f} s:\n{self.gateway.text}"
-        assert "Traceback" not in self.gateway.text, self.gateway.text
+        took = self.gateway.ended_at - self.signalled_at
+        assert took <= self.bound, f"{took:.2f} s instead of {self.bound:.2f} s:\n{self.story()}"
+        assert "Traceback" not in self.gateway.text, self.story()
         assert rig.VENDOR_KEY not in self.gateway.text
         return Exit(code, took)
 
@@ -142,7 +150,7 @@ class Lab:
         """Signal, wait, and check the code."""
         self.signal()
         found = await self.exit()
-        assert found.code == expect, f"exit code {found.code}:\n{self.gateway.text}"
+        assert found.code == expect, f"exit code {found.code}:\n{self.story()}"
         return found
 
     async def kill(self) -> None:
@@ -155,7 +163,7 @@ class Lab:
         wanted = [mark.encode() for mark in marks]
         await until(
             lambda: any(all(mark in line for mark in wanted) for line in tuple(self.gateway.err)),
-            lambda: f"a log line with {marks}:\n{self.gateway.text}",
+            lambda: f"a log line with {marks}:\n{self.story()}",
         )
 
     async def state(self, name: str) -> None:
@@ -200,7 +208,9 @@ class Lab:
             with contextlib.suppress(asyncio.CancelledError):
                 await work
 
-    async def run(self, count: int, script: str = "tokens=3", *, stream: bool = False, **fields: Any) -> list[load.Call]:
+    async def run(
+        self, count: int, script: str = "tokens=3", *, stream: bool = False, **fields: Any
+    ) -> list[load.Call]:
         """A load from begin to end; its calls."""
         before = len(self.calls)
         async with self.loading(self.plan(count, script, stream=stream, **fields)) as work:
@@ -216,6 +226,10 @@ class Lab:
         """The vendor's count."""
         return read_count(self.count_file).attempts
 
+    def story(self) -> str:
+        """What the gateway said, without its lines about requests."""
+        return "\n".join(line for line in self.gateway.text.splitlines() if '"event":"request"' not in line)[-4000:]
+
     # -- the verdict ---------------------------------------------------------------------------------------
 
     async def judge(self, **options: Any) -> list[engines.Row]:
@@ -223,12 +237,12 @@ class Lab:
         rows, quotas = await self.place.ledger()
         calls: Sequence[load.Call] = options.pop("calls", self.calls)
         found = reconcile(self.count_file, rows, quotas, price=PRICE, calls=calls, **options)
-        assert not found, table(found) + "\n" + self.gateway.text[-4000:]
+        assert not found, table(found) + "\n" + self.story()
         return rows
 
     async def landed(self, count: int) -> None:
         """Until so many rows are in the ledger."""
-        await until_async(lambda: self._at_least(count), lambda: f"{count} rows:\n{self.gateway.text[-4000:]}")
+        await until_async(lambda: self._at_least(count), lambda: f"{count} rows:\n{self.story()}")
 
     async def _at_least(self, count: int) -> bool:
         return await self.place.count() >= count
