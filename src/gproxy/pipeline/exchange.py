@@ -34,6 +34,11 @@ class Client(Protocol):
         """Whether the client's connection is lost."""
         ...
 
+    @property
+    def stuffed(self) -> bool:
+        """Whether so much is unsent that `drain` would wait."""
+        ...
+
     def send(self, status: int, headers: Sequence[Header], body: bytes) -> None:
         """A whole answer in one write."""
         ...

@@ -151,10 +151,11 @@ class Relay:
                     raise Interrupted
             elif out:
                 client.write(out)
-                try:
-                    await client.drain()
-                except ClientGone:
-                    continue
+                if client.stuffed:
+                    try:
+                        await client.drain()
+                    except ClientGone:
+                        continue
         tail = translator.end()
         if translator.failed:
             self.settle(x, attempt, Outcome.FAILED, reply.status, translator)

@@ -225,6 +225,11 @@ class Responder:
         """The client's connection is lost."""
         return self._conn.gone
 
+    @property
+    def stuffed(self) -> bool:
+        """More is unsent than the high-water mark allows: `drain` would wait."""
+        return self._conn.stuffed
+
     def close_after(self) -> None:
         """This answer carries `connection: close` and is the last of its connection. Call before it begins."""
         self._close = True

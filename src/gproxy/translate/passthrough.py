@@ -186,10 +186,10 @@ class Passthrough:
     @property
     def finished(self) -> bool:
         """Whether the answer reached its end."""
-        if self._whole:
-            return True
+        if not self._tap.finished:
+            return self._whole
         # Gemini says a finish reason once per round of its own tools: there only the end of the stream is the end.
-        return self._tap.finished and (self._closed or self._dialect is not Dialect.GEMINI)
+        return self._closed or self._whole or self._dialect is not Dialect.GEMINI
 
     @property
     def ended(self) -> bool:
