@@ -98,7 +98,7 @@ async def house(tmp_path: Path, empty_database: bytes, password_hash: str, stage
     path = tmp_path / "gproxy.db"
     await asyncio.to_thread(path.write_bytes, empty_database)
     log = Log(SystemClock(), level=Level.ERROR, as_json=True, fd=os.open(os.devnull, os.O_WRONLY))
-    world = World(Settings(), log, lambda: "ready")
+    world = World(Settings(trusted_proxies=("10.0.0.0/8",)), log, lambda: "ready")
     world.db = await connect(f"sqlite:///{path}")
     world.vault = await open_vault(world.db, Secret("a test's own secret key"))
     async with config_write(world.db) as tx:

@@ -74,6 +74,25 @@ async def test_a_cookie_over_tls_is_secure(house: House) -> None:
     assert all("Secure" in line for line in answer.headers.get_list("set-cookie"))
 
 
+async def test_a_browser_behind_a_proxy_that_ends_tls(house: House) -> None:
+    async with house.client(origin="https://gateway.test") as client:
+        answer = await client.post("/login", json={"username": "root", "password": PASSWORD})
+    assert all("Secure" in line for line in answer.headers.get_list("set-cookie"))
+
+
+async def test_the_address_a_trusted_proxy_tells_is_believed(house: House) -> None:
+    claim = {"x-forwarded-for": "203.0.113.9, 198.51.100.7"}
+    async with house.client(ROOT_KEY, address="10.0.0.1", **claim) as client:
+        await client.post("/admin/users", json={"name": "through"})
+    async with house.client(ROOT_KEY, address="192.0.2.66", **claim) as client:
+        await client.post("/admin/users", json={"name": "direct"})
+        rows = (await client.get("/admin/audit?action=create&resource=users")).json()["items"]
+    assert [(row["after"]["name"], row["address"]) for row in rows] == [
+        ("direct", "192.0.2.66"),
+        ("through", "198.51.100.7"),
+    ]
+
+
 async def test_logging_in_from_a_foreign_page_is_refused(house: House) -> None:
     async with house.client(origin="https://evil.test") as client:
         answer = await client.post("/login", json={"username": "root", "password": PASSWORD})

@@ -84,7 +84,7 @@ def build_app(ports: Ports) -> _App:
         add(router)
         app.include_router(router)
     _add_documents(app, gate)
-    return _Armoured(app)
+    return _Armoured(app, ports)
 
 
 def _parts(ports: Ports, gate: Gate) -> list[tuple[str, Callable[[APIRouter], None]]]:
@@ -171,10 +171,11 @@ def openapi(app: FastAPI) -> dict[str, Any]:
 
 
 class _Armoured:
-    """Puts the security headers on every answer, whoever made it."""
+    """Puts the security headers on every answer, whoever made it, and says who is really calling."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, ports: Ports) -> None:
         self.app = app
+        self._ports = ports
 
     async def __call__(
         self,
@@ -190,4 +191,6 @@ class _Armoured:
                 message = {**message, "headers": headers}
             await send(message)
 
-        await self.app(scope, receive, armoured)
+        peer = scope["client"][0] if scope.get("client") else None
+        address = self._ports.client_address(peer, scope["headers"])
+        await self.app({**scope, "client": None if address is None else (address, 0)}, receive, armoured)

@@ -154,7 +154,8 @@ def guarded(gate: Gate) -> type[APIRoute]:
 
 def cookies_for(response: Response, request: Request, token: str, csrf: str, seconds: int) -> None:
     """Hand a browser its session, out of reach of scripts, and the CSRF token, within their reach."""
-    secure = request.url.scheme == "https"
+    # Behind a proxy that ends TLS the browser's own word tells; a false one would only keep its cookies from it.
+    secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
     response.set_cookie(SESSION_COOKIE, token, max_age=seconds, path="/", secure=secure, httponly=True, samesite="lax")
     response.set_cookie(CSRF_COOKIE, csrf, max_age=seconds, path="/", secure=secure, httponly=False, samesite="lax")
 

@@ -19,6 +19,7 @@ from gproxy.routing.plan import Board
 from gproxy.secret import Secret
 from gproxy.seed.schema import Seed
 from gproxy.snapshot import Snapshot
+from gproxy.wire.http import Header
 
 Row: TypeAlias = dict[str, Any]
 Values: TypeAlias = Mapping[str, Any]
@@ -245,5 +246,7 @@ class Ports:
     setting_fault: Callable[[str, str], str | None]
     health_changed: Callable[[], None]
     """Call it after changing the board: what changed is stored."""
+    client_address: Callable[[str | None, Sequence[Header]], str | None]
+    """Peer and headers → where a request really comes from (trusted proxies are believed)."""
     noise: Callable[[int], bytes]
     version: str

@@ -34,6 +34,7 @@ from gproxy.admin.ports import (
 from gproxy.channels.loader import catalog
 from gproxy.config.settings import Settings, all_settings
 from gproxy.config.sources import stored_fault
+from gproxy.ingress.peer import client_address, networks
 from gproxy.secret import Secret
 from gproxy.seed.render import render
 from gproxy.seed.schema import GLOBAL_KEYS, Seed
@@ -406,6 +407,7 @@ def setting_notes(settings: Settings) -> list[SettingNote]:
 def ports_of(world: World, health_changed: Callable[[], None]) -> Ports:
     """The ports of a living process."""
     proxy = world.settings.proxy
+    trusted = networks(world.settings.trusted_proxies)
     return Ports(
         desk=SqlDesk(world),
         doors=SqlDoors(world),
@@ -420,6 +422,7 @@ def ports_of(world: World, health_changed: Callable[[], None]) -> Ports:
         setting_notes=lambda: setting_notes(world.settings),
         setting_fault=stored_fault,
         health_changed=health_changed,
+        client_address=lambda peer, headers: client_address(peer, headers, trusted),
         noise=os.urandom,
         version=__version__,
     )
