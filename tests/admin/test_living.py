@@ -81,6 +81,15 @@ async def test_health(house: House, root: httpx2.AsyncClient, configured: dict[s
     assert (await root.patch(path, json={"state": "healthy"})).json()["state"] == "healthy"
     assert (await root.get("/admin/health?state=disabled")).json()["items"] == []
     assert (await root.get("/admin/health/nobody")).status_code == 404
+    credential = f"/admin/credentials/{configured['id']}"
+    new = {"fields": {"api_key": "sk-vendor-new-9876543210"}}
+    steps = [{"op": "update", "id": configured["id"], "values": new}]
+    for body, state in (({"label": "x"}, "disabled"), (new, "healthy"), ({"enabled": True}, "healthy")):
+        await root.patch(path, json={"state": "disabled"})
+        assert (await root.patch(credential, json=body)).json()["health"]["state"] == state
+    await root.patch(path, json={"state": "disabled"})
+    done = await root.post("/admin/credentials/batch", json={"operations": steps})
+    assert done.json()["results"][0]["item"]["health"]["state"] == "healthy"
 
 
 async def test_pulling_models(house: House, root: httpx2.AsyncClient, configured: dict[str, Any]) -> None:

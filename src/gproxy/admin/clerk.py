@@ -119,6 +119,7 @@ class Clerk:
         fields = await self.given(resource, body, creating=False)
         async with self._ports.desk.write(actor) as writer:
             row = await self.change(writer, resource, reference, fields, if_match)
+        resource.landed(self._ports, row, fields)
         return self.dressed(resource, row)
 
     async def removal(self, actor: Actor, resource: Resource, reference: str, if_match: str | None) -> None:

@@ -31,6 +31,10 @@ Dress: TypeAlias = Callable[[Ports, Row], None]
 """Adds what no table holds (health, prices in force) to a row that is shown."""
 
 
+Landed: TypeAlias = Callable[[Ports, Row, Given], None]
+"""After a change is in force: the row, and the fields that were sent."""
+
+
 async def _nothing(_ports: Ports, _given: Given) -> None:
     return
 
@@ -40,6 +44,10 @@ async def _unguarded(_writer: Writer, _before: Row) -> None:
 
 
 def _undressed(_ports: Ports, _row: Row) -> None:
+    return
+
+
+def _unnoticed(_ports: Ports, _row: Row, _given: Given) -> None:
     return
 
 
@@ -63,6 +71,7 @@ class Resource:
     prepare: Prepare = _nothing
     guard: Guard = _unguarded
     dress: Dress = _undressed
+    landed: Landed = _unnoticed
     text: str = ""
     ids_only: bool = False
     """Whether only ids address a row; then paths below it are free for actions."""

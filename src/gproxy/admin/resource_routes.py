@@ -168,6 +168,9 @@ class _Steps:
                     raise _within(problem, f"operations[{number}]") from problem
                 except Taken as taken:
                     raise Problem(409, str(taken), field=f"operations[{number}]") from taken
+        for result, fields in zip(results, read, strict=True):
+            if result["op"] == "update":
+                self._resource.landed(self._ports, result["item"], fields)
         return [self._shown(result) for result in results]
 
     async def _read(self, number: int, operation: Operation) -> Given:

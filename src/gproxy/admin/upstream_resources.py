@@ -303,6 +303,13 @@ def _with_health(ports: Ports, row: Row) -> None:
     row["health"] = health_of(ports, row["id"])
 
 
+def _given_a_chance(ports: Ports, row: Row, given: Given) -> None:
+    """A credential with a new secret, or switched on by hand, is tried again whatever was held against the old one."""
+    if "fields" in given or given.get("enabled"):
+        ports.board.health.enable(CredentialId(row["id"]))
+        ports.health_changed()
+
+
 def health_of(ports: Ports, credential_id: str) -> dict[str, Any]:
     """How this process sees the whole credential."""
     now, now_us = ports.clock.monotonic(), ports.clock.now_us()
@@ -332,7 +339,7 @@ UPSTREAM: Final = (
     ),
     Resource(
         "credentials", "credential", Credential, CredentialCreate, CredentialPatch, _credential,
-        {**_TEXT, "label": str}, "label", dress=_with_health, ids_only=True,
+        {**_TEXT, "label": str}, "label", dress=_with_health, landed=_given_a_chance, ids_only=True,
         text="The secrets of a provider's pool. In clear once, at creation; later masked.",
     ),
     Resource(
