@@ -165,7 +165,7 @@ def test_the_columns_used_are_the_columns_there_are() -> None:
 def test_the_widths_checked_are_the_widths_there_are() -> None:
     from sqlalchemy import BigInteger, Integer, SmallInteger, String, Text
 
-    from gproxy.storage import usage
+    from gproxy.storage import usage_values as usage
     from gproxy.storage.tables import usages
 
     for column in usages.columns:
