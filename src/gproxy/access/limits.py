@@ -8,8 +8,8 @@ conservative by at most one slot and the state is bounded, whatever the traffic.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from gproxy.access.principal import RateLimit
 
@@ -21,13 +21,16 @@ DAY: Final = 86_400.0
 class Window:
     """One rolling counter."""
 
-    __slots__ = ("_counts", "_slot", "_total", "length")
+    __slots__ = ("_counts", "_edge", "_newest", "_slot", "_total", "length")
 
     def __init__(self, length: float) -> None:
         self.length = length
         self._slot = length / SLOTS
         self._counts: dict[int, int] = {}
         self._total = 0
+        self._edge = -1
+        """The latest slot at which what is too old was dropped: once per slot is enough."""
+        self._newest = -1
 
     def used(self, now: float) -> int:
         """What counts at `now` (seconds, monotonic)."""
@@ -36,10 +39,10 @@ class Window:
 
     def add(self, cost: int, now: float) -> int:
         """Count `cost`; returns the slot, so that the cost can be corrected later."""
-        self._forget(now)
-        slot = int(now // self._slot)
+        slot = self._forget(now)
         self._counts[slot] = self._counts.get(slot, 0) + cost
         self._total += cost
+        self._newest = max(self._newest, slot)
         return slot
 
     def moments(self) -> dict[float, int]:
@@ -54,7 +57,8 @@ class Window:
             slots[slot] = slots.get(slot, 0) + cost
         for slot, cost in slots.items():
             missing = cost - self._counts.get(slot, 0)
-            if missing > 0:
+            if missing > 0 and slot >= self._edge - SLOTS:
+                self._newest = max(self._newest, slot)
                 self._counts[slot] = self._counts.get(slot, 0) + missing
                 self._total += missing
 
@@ -79,18 +83,19 @@ class Window:
     def empty_after(self, now: float) -> float:
         """Seconds until nothing counts any more, if nothing else comes."""
         self._forget(now)
-        return max(0.0, (max(self._counts) + 1 + SLOTS) * self._slot - now) if self._counts else 0.0
+        return max(0.0, (self._newest + 1 + SLOTS) * self._slot - now) if self._counts else 0.0
 
-    def _forget(self, now: float) -> None:
-        # The oldest slot that still overlaps (now - length, now].
-        oldest = int(now // self._slot) - SLOTS
-        if self._counts and min(self._counts) < oldest:
-            for slot in [slot for slot in self._counts if slot < oldest]:
-                self._total -= self._counts.pop(slot)
+    def _forget(self, now: float) -> int:
+        """Drop what no longer overlaps (now - length, now]; the slot of `now`."""
+        slot = int(now // self._slot)
+        if slot > self._edge:
+            self._edge = slot
+            for old in [old for old in self._counts if old < slot - SLOTS]:
+                self._total -= self._counts.pop(old)
+        return slot
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One counter that a request wants to pass: which row, which of its limits, and how much."""
 
     row_id: str
@@ -116,11 +121,10 @@ class Claim:
 
     def costing(self, cost: int) -> Claim:
         """The same claim at another cost."""
-        return replace(self, cost=cost)
+        return self._replace(cost=cost)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How a counter stands after a decision; what the rate-limit headers tell."""
 
     claim: Claim
@@ -193,18 +197,23 @@ class Windows:
         if not claims:
             return _NOTHING
         windows = [self._window(claim) for claim in claims]
-        fitted = [claim.fitted(window.used(now)) for claim, window in zip(claims, windows, strict=True)]
-        granted = tuple(claim for claim in fitted if claim is not None)
-        if len(granted) < len(claims):
-            waits = [
-                (window.wait_for(claim.needs, claim.limit, now), claim)
-                for claim, window, fits in zip(claims, windows, fitted, strict=True)
-                if fits is None
-            ]
-            wait, worst = max(waits, key=lambda pair: pair[0])
-            return Exceeded(worst, wait, self._standings(claims, windows, now))
-        slots = tuple(window.add(claim.cost, now) for claim, window in zip(granted, windows, strict=True))
-        return Counted(granted, slots, self._standings(granted, windows, now))
+        granted: list[Claim] = []
+        for claim, window in zip(claims, windows, strict=True):
+            fits = claim.fitted(window.used(now))
+            if fits is None:
+                return self._refusal(claims, windows, now)
+            granted.append(fits)
+        slots = tuple([window.add(claim.cost, now) for claim, window in zip(granted, windows, strict=True)])
+        return Counted(tuple(granted), slots, self._standings(granted, windows, now))
+
+    def _refusal(self, claims: Sequence[Claim], windows: Sequence[Window], now: float) -> Exceeded:
+        waits = [
+            (window.wait_for(claim.needs, claim.limit, now), claim)
+            for claim, window in zip(claims, windows, strict=True)
+            if claim.fitted(window.used(now)) is None
+        ]
+        wait, worst = max(waits, key=lambda pair: pair[0])
+        return Exceeded(worst, wait, self._standings(claims, windows, now))
 
     def raise_to(self, row_id: str, dimension: str, length: float, costs: Mapping[float, int]) -> None:
         """Count at least so much at these moments (monotonic seconds): what is known of before this process began."""
@@ -249,6 +258,8 @@ class Windows:
     @staticmethod
     def _standings(claims: Sequence[Claim], windows: Sequence[Window], now: float) -> tuple[Standing, ...]:
         return tuple(
-            Standing(claim, max(0, claim.limit - window.used(now)), window.empty_after(now))
-            for claim, window in zip(claims, windows, strict=True)
+            [
+                Standing(claim, max(0, claim.limit - window.used(now)), window.empty_after(now))
+                for claim, window in zip(claims, windows, strict=True)
+            ]
         )

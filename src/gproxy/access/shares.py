@@ -8,7 +8,7 @@ one when instances come and go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gproxy.access.limits import DAY, MINUTE, Claim, Counted, Exceeded, Standing, Windows, applies
 from gproxy.access.principal import RateLimit
@@ -61,7 +61,7 @@ class Shares:
         if self.membership.count == 1:
             return self.windows.count(claims, now)
         limits = {(claim.row_id, claim.dimension): claim.limit for claim in claims}
-        outcome = self.windows.count([replace(one, limit=self.membership.share(one.limit)) for one in claims], now)
+        outcome = self.windows.count([one._replace(limit=self.membership.share(one.limit)) for one in claims], now)
         standings = tuple(_told(standing, limits) for standing in outcome.standings)
         if isinstance(outcome, Exceeded):
             return Exceeded(_whole(outcome.claim, limits), outcome.retry_after, standings)
@@ -114,4 +114,4 @@ def _told(standing: Standing, limits: Mapping[tuple[str, str], int]) -> Standing
 
 
 def _whole(claim: Claim, limits: Mapping[tuple[str, str], int]) -> Claim:
-    return replace(claim, limit=limits[claim.row_id, claim.dimension])
+    return claim._replace(limit=limits[claim.row_id, claim.dimension])

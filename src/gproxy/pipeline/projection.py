@@ -56,14 +56,9 @@ _IMAGE: Final = frozenset({"image_url", "input_image", "image", "computer_screen
 _BY_REFERENCE: Final = frozenset(
     {"file", "input_file", "document", "video_url", "input_video", "video", "container_upload", "item_reference"}
 )
+_BLOBS: Final = frozenset({"inlineData", "inline_data", "fileData", "file_data"})
 _STORED: Final = ("previous_response_id", "conversation", "cachedContent", "cached_content")
 _OWN_TOOLS: Final = frozenset({"function", "custom", "functionDeclarations", "function_declarations"})
-_HINTS: Final = (
-    *(word.encode() for word in ("image", "audio", "video", "file", "document", "inline", "item_reference")),
-    *(word.encode() for word in _STORED),
-    b"tools",
-    b"\\u00",  # an escape could spell any of these words
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +128,8 @@ def cap_edit(dialect: Dialect, cap: int) -> dict[str | tuple[str, ...], int]:
 def input_bound(body: bytes) -> int:
     """At most so many prompt tokens can this body become."""
     size = len(body) + PREAMBLE
-    if not any(hint in body for hint in _HINTS):
-        return size
     try:
+        # Looking for tell-tale words first would cost more than reading it all, and an escape could hide them.
         whole = loads(body)
     except JsonProblem:
         return size  # a form: its files are in its size
@@ -215,20 +209,21 @@ def _media(value: Any) -> int:
     stack = [value]
     while stack:
         node = stack.pop()
-        if isinstance(node, list):
-            stack.extend(node)
-        elif isinstance(node, dict):
+        if isinstance(node, dict):
             total += _part(node)
-            stack.extend(node.values())
+            node = node.values()
+        stack += [below for below in node if isinstance(below, dict | list)]
     return total
 
 
 def _part(node: dict[str, Any]) -> int:
-    for name in ("inlineData", "inline_data", "fileData", "file_data"):
-        blob = node.get(name)
+    for name in _BLOBS & node.keys():
+        blob = node[name]
         if isinstance(blob, dict):
             return _blob(blob)
     kind = node.get("type")
+    if not isinstance(kind, str):
+        return 0
     if kind in _IMAGE:
         return IMAGE_TOKENS - _inlined(node)
     return UNSEEN_TOKENS if kind in _BY_REFERENCE else 0

@@ -144,12 +144,13 @@ def _ask(x: Exchange, principal: Principal, tariffs: Sequence[Tariff], projectio
     claims = claims_of(principal.rate_limits, x.model_asked, projection.tokens(full), projection.tokens(least))
     if principal.quota_nano_usd is None:
         return Ask(x.request_id, principal.user_id, None, 0, 0, claims)
+    amount = dearest(tariffs, projection, full, tier)
     return Ask(
         x.request_id,
         principal.user_id,
         principal.quota_nano_usd,
-        dearest(tariffs, projection, full, tier),
-        dearest(tariffs, projection, least, tier),
+        amount,
+        amount if least == full else dearest(tariffs, projection, least, tier),
         claims,
     )
 
