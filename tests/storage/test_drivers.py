@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from gproxy.storage.drivers import mysql, postgres
@@ -13,7 +11,7 @@ GONE = [
     RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed"),
     RuntimeError("Transport does not expose socket instance"),
     ConnectionResetError(104, "Connection reset by peer"),
-    asyncio.TimeoutError(),
+    TimeoutError(),
 ]
 
 
