@@ -268,8 +268,11 @@ def _loose(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs
         unmatched = []
         for attempt in left:
             candidates = [row for row in by_key.get(_attempt_key(case, attempt, strictness), ()) if id(row) not in used]
-            # Nearest in time: a row is born just before the vendor reads the request.
-            best = min(candidates, key=lambda row: abs(int(row["at"]) - attempt.at), default=None)
+            # A row with output had a vendor for certain, one without perhaps not: it is left for the excuses. Then
+            # the nearest in time: a row is born just before the vendor reads the request.
+            best = min(
+                candidates, key=lambda row: (_reached_nobody(row), abs(int(row["at"]) - attempt.at)), default=None
+            )
             if best is None:
                 unmatched.append(attempt)
             else:
