@@ -16,6 +16,7 @@ from gproxy.protocols.anthropic_messages import tap as anthropic
 from gproxy.protocols.gemini import tap as gemini
 from gproxy.protocols.openai_chat import tap as chat
 from gproxy.protocols.openai_responses import tap as responses
+from gproxy.wire.sse import split
 from tests.protocols.recorded import SIZES, Exchange, cut, exchanges, frames
 
 TAPS: dict[str, Any] = {
@@ -68,11 +69,22 @@ def test_bytes_are_untouched_and_facts_do_not_depend_on_chunks(folder: str) -> N
 
 
 @pytest.mark.parametrize("folder", TAPS)
-def test_chunks_pass_as_the_same_objects(folder: str) -> None:
-    for case in streams(folder)[:5]:
+def test_chunks_that_end_with_a_frame_pass_as_the_same_objects(folder: str) -> None:
+    for case in [each for each in streams(folder) if each.sse][:5]:
         tap = TAPS[folder]()
-        for chunk in cut(case.response, 50):
-            assert tap.feed(chunk) is chunk
+        for chunk in split(case.response):
+            if chunk.endswith((b"\n\n", b"\r\n\r\n")):
+                assert tap.feed(chunk) is chunk
+
+
+@pytest.mark.parametrize("folder", TAPS)
+def test_only_whole_frames_go_on_so_that_a_stream_that_breaks_off_can_be_ended_legally(folder: str) -> None:
+    for case in [each for each in streams(folder) if each.sse][:5]:
+        tap, out = TAPS[folder](), b""
+        for chunk in cut(case.response[:-1], 7):
+            out += tap.feed(chunk)
+            assert out == b"" or out.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
+            assert tap.between_frames
 
 
 def first_int(*values: Any) -> int:

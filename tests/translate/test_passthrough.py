@@ -183,8 +183,9 @@ def test_keep_alives_mean_nothing() -> None:
         assert meaning.read(dialect.value, filler + exchange.response + filler, stream=True) == meaning.read(
             dialect.value, exchange.response, stream=True
         )
-        made.feed(b"data: {")
-        assert made.keep_alive() == b""
+        # Half an event is held back, so a filler may stand here too.
+        assert made.feed(b"data: {") == b""
+        assert made.keep_alive() == filler
 
 
 def test_counting_uses_nothing() -> None:

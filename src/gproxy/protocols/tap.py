@@ -51,13 +51,13 @@ class SseTap:
     """
 
     __slots__ = (
-        "_alters",
         "_blocks",
         "_fresh",
         "_hide",
         "_learned",
         "_name_key",
         "_override",
+        "_torn",
         "_usage",
         "error",
         "finished",
@@ -83,7 +83,7 @@ class SseTap:
         self._blocks = Blocks(max_frame)
         self._hide = hide_usage_chunk
         self._override = None if model_override is None else dumps(model_override.decode())
-        self._alters = hide_usage_chunk or model_override is not None
+        self._torn = False
         self._learned = b""
         self._name_key = b""
         self._fresh = True
@@ -100,24 +100,27 @@ class SseTap:
         except FrameTooLong:
             # Nothing to learn from such a frame; its bytes go on as they are, and so does the stream.
             rest = self._blocks.take()
-            seen = self._seen(self._blocks.feed(chunk))
-            return rest + seen if self._alters else chunk
-        if not self._alters:
-            if block:
-                self._look(block)
-            return chunk
-        return self._seen(block) if block else block
+            block = self._blocks.feed(chunk)
+            self._torn = not block
+            return rest + self._seen(block) if block else rest
+        if not block:
+            return block
+        self._torn = False
+        return self._seen(block)
 
     def end(self) -> bytes:
         """The upstream is at its end: what was held back and now goes to the client."""
         rest = self._blocks.take()
-        seen = self._seen(rest) if rest else rest
-        return seen if self._alters else b""
+        return self._seen(rest) if rest else rest
 
     @property
     def between_frames(self) -> bool:
-        """Whether what was fed so far ends at a frame's end, so that a frame of ours may stand here."""
-        return not self._blocks.holding
+        """Whether what went to the client so far ends at a frame's end, so that a frame of ours may stand here.
+
+        A frame goes on only when it is whole, so that a stream that breaks off inside one can still be ended legally;
+        one too long to be held is the exception.
+        """
+        return not self._torn
 
     @property
     def usage(self) -> Usage:
