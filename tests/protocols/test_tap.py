@@ -334,7 +334,9 @@ def test_any_mix_at_any_boundaries(parts: list[bytes], sizes: list[int], way: st
     assert got == wanted
     assert facts(cut_up) == facts(whole)
     if way == "plain":
-        assert run(chat.StreamTap(), chunks) == text
+        out = run(chat.StreamTap(), chunks)
+        assert text.startswith(out)
+        assert b"\n\n" not in text[len(out) :]  # half an event at the end at most
 
 
 def test_gemini_errors_inside_a_stream() -> None:

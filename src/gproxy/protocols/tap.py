@@ -42,6 +42,17 @@ def _name(text: bytes) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
+def _is_whole(frame: bytes) -> bool:
+    event = parse(frame)
+    if event is None or event.data.strip() == b"[DONE]":
+        return True
+    try:
+        loads_lenient(event.data)
+    except JsonProblem:
+        return False
+    return True
+
+
 class SseTap:
     """A tap on a stream of server-sent events. A dialect says what to look for and what it means.
 
@@ -109,9 +120,16 @@ class SseTap:
         return self._seen(block)
 
     def end(self) -> bytes:
-        """The upstream is at its end: what was held back and now goes to the client."""
+        """The upstream is at its end: what was held back and now goes to the client.
+
+        Half an event does not: readers drop it too (WHATWG HTML, server-sent events), and what follows would become a
+        part of it. A last event that only lacks its blank line is whole.
+        """
         rest = self._blocks.take()
-        return self._seen(rest) if rest else rest
+        if not rest:
+            return rest
+        seen = self._seen(rest)
+        return seen if self._torn or _is_whole(rest) else b""
 
     @property
     def between_frames(self) -> bool:
