@@ -18,7 +18,7 @@ SOURCES := src tests dev
 # Scripts that write a file of the repository from its source; --check only compares.
 GENERATORS := $(sort $(wildcard dev/build_*.py dev/gen_*.py))
 
-.PHONY: help install serve demo test test-fast test-process check soak bench format docs lock clean ready ready-dev
+.PHONY: help install serve demo test test-fast test-process check soak bench format docs console lock clean ready ready-dev
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -46,7 +46,8 @@ check: ready-dev ## format, lint, types, floors, house rules, generated files
 	.venv/bin/lint-imports
 	.venv/bin/mypy
 	$(PY) dev/rules.py
-	$(PY) dev/docs.py --check
+	$(PY) -m dev.docs --check
+	$(PY) dev/console.py --check
 	@for script in $(GENERATORS); do echo "$(PY) $$script --check"; $(PY) $$script --check || exit 1; done
 
 soak: ready-dev ## long runs under load
@@ -61,7 +62,10 @@ format: ready-dev ## format, and mend what the linter can mend
 	.venv/bin/ruff check --fix $(SOURCES)
 
 docs: ready-dev ## write the generated pages anew
-	$(PY) dev/docs.py
+	$(PY) -m dev.docs
+
+console: ready-dev ## build the web console (needs Node >= 20.19; running it does not)
+	$(PY) dev/console.py
 
 lock: ## resolve the dependencies anew
 	@$(BOOTSTRAP) lock

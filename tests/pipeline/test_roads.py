@@ -27,8 +27,8 @@ from gproxy.routing.provider import Credential, Provider, assemble
 from gproxy.routing.route import Candidate, Resolution
 from gproxy.secret import Secret
 from gproxy.snapshot import Snapshot
-from gproxy.translate.guard import Tally
 from gproxy.translate.path import Way
+from gproxy.translate.tally import Tally
 from gproxy.wire.http import Deadlines, Header
 from gproxy.wire.json import Peek
 

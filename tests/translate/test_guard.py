@@ -25,8 +25,9 @@ from gproxy.canonical.part import Citation, CitationKind, Text, Thinking, ToolCa
 from gproxy.canonical.response import Stop, StopReason
 from gproxy.canonical.usage import Usage
 from gproxy.protocols.registry import DIALOGUES
-from gproxy.translate.guard import ILLEGAL, Guard, Tally
+from gproxy.translate.guard import ILLEGAL, Guard
 from gproxy.translate.legality import Watch
+from gproxy.translate.tally import Tally
 from tests.protocols.legality import check
 
 CHAT = Dialect.OPENAI_CHAT

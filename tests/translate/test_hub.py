@@ -15,8 +15,8 @@ from gproxy.canonical.operation import GENERATE_DIALECTS, Dialect
 from gproxy.canonical.usage import Usage
 from gproxy.errors import Failure, Kind, Refused
 from gproxy.protocols.registry import DIALOGUES
-from gproxy.translate.guard import Tally
 from gproxy.translate.hub import Hub, Setup
+from gproxy.translate.tally import Tally
 from gproxy.translate.translator import Names
 from tests.translate.test_pairs import PAIRS, QUESTIONS, SERVED, answers, hub, named
 from tests.vendor.legal import judge

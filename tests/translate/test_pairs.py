@@ -11,8 +11,8 @@ import pytest
 from gproxy.canonical.operation import GENERATE_DIALECTS, Dialect
 from gproxy.errors import Refused
 from gproxy.protocols.registry import DIALOGUES
-from gproxy.translate.guard import Tally
 from gproxy.translate.hub import Hub, Setup
+from gproxy.translate.tally import Tally
 from gproxy.translate.translator import Names
 from gproxy.wire.json import JsonProblem
 from tests.protocols.recorded import Exchange, cut, exchanges

@@ -34,8 +34,8 @@ from gproxy.pipeline.tariffs import tariff_of
 from gproxy.routing.plan import Attempt as Step
 from gproxy.routing.plan import Plan, Stop
 from gproxy.routing.selection import Load
-from gproxy.translate.guard import Tally
 from gproxy.translate.path import Road
+from gproxy.translate.tally import Tally
 from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Translator
 from gproxy.wire.http import UpstreamRequest
 from gproxy.wire.json import JsonProblem, Peek

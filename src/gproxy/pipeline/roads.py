@@ -15,11 +15,9 @@ from gproxy.pipeline.exchange import Exchange
 from gproxy.routing.provider import Provider
 from gproxy.routing.route import Candidate, Resolution
 from gproxy.snapshot import remember
-from gproxy.translate.counting import Count
-from gproxy.translate.guard import Tally
-from gproxy.translate.hub import Hub, Setup
 from gproxy.translate.passthrough import Passthrough
 from gproxy.translate.path import NoRoad, Road, Way, road
+from gproxy.translate.tally import Tally
 from gproxy.translate.translator import Names, Translator
 from gproxy.wire.http import Header
 from gproxy.wire.json import Peek, dumps, loads
@@ -128,6 +126,9 @@ def translator_of(
     names = Names(asked=x.model_asked, upstream=candidate.model_id)
     match way.way:
         case Way.HUB:
+            # Reading and writing dialects takes long to import; most gateways start without needing it.
+            from gproxy.translate.hub import Hub, Setup
+
             model = x.snapshot.models.get((candidate.provider.name, candidate.model_id))
             setup = Setup(
                 dialect=way.dialect,
@@ -144,6 +145,8 @@ def translator_of(
             )
             return Hub(setup, guards)
         case Way.COUNT:
+            from gproxy.translate.counting import Count
+
             return Count(way.dialect, way.to, names)
         case _:
             return Passthrough(

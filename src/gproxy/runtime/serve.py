@@ -133,17 +133,29 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
     if previous is not None:
         log.info("previous shutdown", report=previous)
     _greet(world, None if beside is None else beside.key.reveal())
+    # Reading and writing dialects is imported now, beside serving, so that the first translated request does not wait.
+    preloading = asyncio.get_running_loop().run_in_executor(None, _load_translation)
     await life.wait_for_signal()
 
     report = DrainReport(new_id(), world.journal.id, life.signal_name, clock.now_us())
     await life.shutdown(world, bounds(), report)
     caretaker.end()
+    preloading.cancel()
     if beside is not None:
         await beside.close()
     log.info("stopped", **{name: value for name, value in report.fields().items() if name != "id"})  # type: ignore[arg-type]
     log.close()
     _print(report.summary())
     return report.exit_code
+
+
+def _load_translation() -> None:
+    import gproxy.translate.hub
+    from gproxy.protocols.registry import DIALOGUES
+
+    assert gproxy.translate.hub
+    for dialect in DIALOGUES:
+        assert DIALOGUES[dialect]
 
 
 def _demo() -> Demo:

@@ -13,7 +13,6 @@ from typing import Any, Final
 from gproxy.canonical.failure import VendorError
 from gproxy.canonical.loss import Losses
 from gproxy.canonical.operation import Dialect
-from gproxy.canonical.request import Sampling
 from gproxy.canonical.usage import Usage
 from gproxy.errors import Failure
 from gproxy.protocols.figures import count
@@ -105,6 +104,8 @@ def asked(body: bytes, dialect: Dialect, other: Dialect, upstream: str, losses: 
         body = dumps(inner) if isinstance(inner, dict) else body
     request = DIALOGUES[dialect].decode_request(body, model=upstream, stream=False)
     # What shapes the answer does not count; a counter refuses most of it.
+    from gproxy.canonical.request import Sampling  # a request was read, so it is loaded
+
     request = replace(request, sampling=Sampling(), include_usage=None, service_tier=None, metadata=None, user=None)
     whole = loads(DIALOGUES[other].encode_request(request, losses))
     question = {key: value for key, value in whole.items() if key in _ASKED[other]}

@@ -9,7 +9,7 @@ not becomes the dialect's error event. Both are counted: a count above zero is a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from gproxy.canonical.events import (
@@ -33,6 +33,7 @@ from gproxy.canonical.operation import Dialect
 from gproxy.canonical.part import Audio, Part, Refusal, ServerToolCall, Text, Thinking, ToolCall
 from gproxy.canonical.response import StopReason
 from gproxy.protocols.assembly import Growing
+from gproxy.translate.tally import Tally
 from gproxy.wire.json import JsonProblem, loads
 
 ILLEGAL: Final = "illegal_stream"
@@ -52,25 +53,6 @@ _CUT: Final = frozenset(
 )
 _SPOKEN: Final = (Text, Thinking, Refusal, Audio)
 _CALLED: Final = (ToolCall, ServerToolCall)
-
-
-@dataclass(slots=True)
-class Tally:
-    """How often guards had to act, by dialect of the client and rule."""
-
-    repaired: dict[tuple[Dialect, str], int] = field(default_factory=dict)
-    ended: dict[tuple[Dialect, str], int] = field(default_factory=dict)
-
-    def repair(self, dialect: Dialect, rule: str) -> None:
-        """A stream was put right."""
-        self.repaired[dialect, rule] = self.repaired.get((dialect, rule), 0) + 1
-
-    def end(self, dialect: Dialect, rule: str) -> None:
-        """A stream was ended with an error."""
-        self.ended[dialect, rule] = self.ended.get((dialect, rule), 0) + 1
-
-    def __bool__(self) -> bool:
-        return bool(self.repaired or self.ended)
 
 
 class _Lane:

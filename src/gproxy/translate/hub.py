@@ -26,8 +26,9 @@ from gproxy.protocols.assembly import Assembler, as_events
 from gproxy.protocols.base import Dialogue, ReplyFacts, StreamDecoder, StreamEncoder
 from gproxy.protocols.registry import DIALOGUES
 from gproxy.translate.array import ArrayFrames
-from gproxy.translate.guard import ILLEGAL, Guard, Tally
+from gproxy.translate.guard import ILLEGAL, Guard
 from gproxy.translate.legality import Broken, Watch
+from gproxy.translate.tally import Tally
 from gproxy.translate.translator import BYTES_PER_TOKEN, Names
 
 _ID_PREFIXES: Final = {

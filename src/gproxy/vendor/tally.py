@@ -153,7 +153,7 @@ class Tally:
             reason = "short write"
         if written != len(line):
             # A judge with a hole in its memory must say so loudly; the reader will find the gap in the numbers too.
-            print(f"vendor: count file not written: {reason}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"vendor: count file not written: {reason}", file=sys.stderr, flush=True)  # noqa: T201 - a judge that cannot write must be heard
 
     def lines(self) -> bytes:
         """Everything counted so far, as JSON lines."""

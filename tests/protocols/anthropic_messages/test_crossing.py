@@ -13,15 +13,16 @@ from gproxy.canonical.loss import Losses
 from gproxy.canonical.part import Audio, Image, Inline, Part, Refusal, Text, ToolCall, ToolResult, Url
 from gproxy.canonical.request import FunctionTool, Request
 from gproxy.canonical.response import Response
-from gproxy.protocols import anthropic_messages, openai_chat
+from gproxy.protocols.anthropic_messages.dialogue import PROTOCOL as MESSAGES_PROTOCOL
 from gproxy.protocols.assembly import Assembler
 from gproxy.protocols.base import Dialogue, ReplyFacts
+from gproxy.protocols.openai_chat.dialogue import PROTOCOL as CHAT_PROTOCOL
 from gproxy.wire.json import JsonProblem
 from tests.protocols.anthropic_messages.meaning import spelled
 from tests.protocols.recorded import Exchange, exchanges
 from tests.vendor.legal import judge
 
-MESSAGES, CHAT = anthropic_messages.PROTOCOL, openai_chat.PROTOCOL
+MESSAGES, CHAT = MESSAGES_PROTOCOL, CHAT_PROTOCOL
 FACTS = ReplyFacts(id="id_1", model="asked", created=7, include_usage=True)
 
 

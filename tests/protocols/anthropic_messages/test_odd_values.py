@@ -9,14 +9,15 @@ from random import Random
 from typing import Any
 
 from gproxy.canonical.loss import Losses
-from gproxy.protocols import anthropic_messages, openai_chat
+from gproxy.protocols.anthropic_messages.dialogue import PROTOCOL as MESSAGES_PROTOCOL
 from gproxy.protocols.base import ReplyFacts
+from gproxy.protocols.openai_chat.dialogue import PROTOCOL as CHAT_PROTOCOL
 from gproxy.wire.json import JsonProblem
 from tests.protocols import legality
 from tests.protocols.recorded import exchanges, frames
 
-PROTOCOL = anthropic_messages.PROTOCOL
-TARGETS = (PROTOCOL, openai_chat.PROTOCOL)
+PROTOCOL = MESSAGES_PROTOCOL
+TARGETS = (PROTOCOL, CHAT_PROTOCOL)
 FACTS = ReplyFacts(id="msg_1", model="asked", created=7, include_usage=True)
 ODD: tuple[Any, ...] = (None, 5, -1, 1.5, True, "", "x", [], {}, [1], [None], {"type": "x"}, {"type": 5}, [[]], 10**30)
 SMALL = 30_000

@@ -50,7 +50,7 @@ from gproxy.canonical.request import (
     ToolMode,
     Turn,
 )
-from gproxy.protocols.anthropic_messages import PROTOCOL
+from gproxy.protocols.anthropic_messages.dialogue import PROTOCOL
 from gproxy.protocols.anthropic_messages.settings import DEFAULT_MAX_TOKENS
 from gproxy.wire.json import JsonProblem
 from tests.protocols.anthropic_messages.meaning import plain

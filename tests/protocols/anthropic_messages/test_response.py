@@ -31,7 +31,7 @@ from gproxy.canonical.part import (
 )
 from gproxy.canonical.response import Choice, Logprobs, Response, Stop, StopReason
 from gproxy.canonical.usage import Usage
-from gproxy.protocols.anthropic_messages import PROTOCOL
+from gproxy.protocols.anthropic_messages.dialogue import PROTOCOL
 from gproxy.protocols.base import ReplyFacts
 from gproxy.wire.json import JsonProblem
 from tests.protocols.recorded import exchanges

@@ -29,7 +29,7 @@ from gproxy.canonical.request import (
     ToolMode,
     Turn,
 )
-from gproxy.protocols.anthropic_messages import PROTOCOL
+from gproxy.protocols.anthropic_messages.dialogue import PROTOCOL
 from gproxy.protocols.anthropic_messages.settings import generation
 
 OWN = Dialect.ANTHROPIC_MESSAGES

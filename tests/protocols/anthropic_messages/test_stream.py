@@ -55,7 +55,7 @@ from gproxy.canonical.part import (
 from gproxy.canonical.response import Choice, Response, Stop, StopReason
 from gproxy.canonical.usage import Usage
 from gproxy.errors import Failure, Kind
-from gproxy.protocols.anthropic_messages import PROTOCOL
+from gproxy.protocols.anthropic_messages.dialogue import PROTOCOL
 from gproxy.protocols.assembly import Assembler, as_events
 from gproxy.protocols.base import ReplyFacts
 from tests.protocols import legality

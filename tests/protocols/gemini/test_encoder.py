@@ -43,7 +43,7 @@ from gproxy.canonical.usage import Usage
 from gproxy.errors import Failure, Kind
 from gproxy.protocols.assembly import Assembler, as_events
 from gproxy.protocols.base import ReplyFacts
-from gproxy.protocols.gemini import ARRAY, PROTOCOL, Gemini
+from gproxy.protocols.gemini.dialogue import ARRAY, PROTOCOL, Gemini
 from tests.protocols import legality
 from tests.protocols.gemini.answers import ANSWERS, lasting
 from tests.protocols.recorded import cut, exchanges, frames

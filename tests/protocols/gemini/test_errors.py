@@ -9,7 +9,7 @@ from google.genai import errors as sdk
 
 from gproxy.canonical.failure import VendorError
 from gproxy.errors import Failure, Kind
-from gproxy.protocols.gemini import PROTOCOL
+from gproxy.protocols.gemini.dialogue import PROTOCOL
 
 
 def test_the_field_that_google_blames() -> None:

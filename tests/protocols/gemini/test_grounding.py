@@ -8,7 +8,7 @@ import pytest
 
 from gproxy.canonical.loss import Losses
 from gproxy.canonical.part import Citation, CitationKind, Part, Text, Thinking
-from gproxy.protocols.gemini import PROTOCOL
+from gproxy.protocols.gemini.dialogue import PROTOCOL
 from gproxy.protocols.gemini.grounding import Grounds, citations_of
 from tests.protocols.recorded import exchanges
 

@@ -49,7 +49,7 @@ from gproxy.canonical.request import (
     ToolMode,
     Turn,
 )
-from gproxy.protocols.gemini import PROTOCOL
+from gproxy.protocols.gemini.dialogue import PROTOCOL
 from gproxy.protocols.gemini.names import SKIP_VALIDATION
 from gproxy.wire.json import JsonProblem
 from tests.protocols.recorded import exchanges

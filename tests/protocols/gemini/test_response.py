@@ -32,7 +32,7 @@ from gproxy.canonical.part import (
 from gproxy.canonical.response import Choice, Logprobs, Response, Stop, StopReason, TokenChance
 from gproxy.canonical.usage import Usage
 from gproxy.protocols.base import ReplyFacts
-from gproxy.protocols.gemini import PROTOCOL
+from gproxy.protocols.gemini.dialogue import PROTOCOL
 from gproxy.wire.json import JsonProblem
 from tests.protocols.gemini.answers import ANSWERS, lasting
 from tests.protocols.recorded import exchanges

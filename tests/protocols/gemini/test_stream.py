@@ -15,7 +15,7 @@ from gproxy.canonical.operation import Dialect
 from gproxy.canonical.part import Audio, Inline, Part, Signature, Text, Thinking, ToolCall
 from gproxy.canonical.response import Response, StopReason
 from gproxy.protocols.assembly import Assembler
-from gproxy.protocols.gemini import PROTOCOL
+from gproxy.protocols.gemini.dialogue import PROTOCOL
 from tests.protocols import legality
 from tests.protocols.recorded import SIZES, cut, exchanges, frames
 

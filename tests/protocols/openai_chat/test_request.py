@@ -39,7 +39,7 @@ from gproxy.canonical.request import (
     ToolMode,
     Turn,
 )
-from gproxy.protocols.openai_chat import PROTOCOL
+from gproxy.protocols.openai_chat.dialogue import PROTOCOL
 from gproxy.wire.json import JsonProblem
 from tests.protocols.recorded import exchanges
 

@@ -24,7 +24,7 @@ from gproxy.canonical.part import (
 from gproxy.canonical.response import Choice, Response, Stop, StopReason
 from gproxy.canonical.usage import Usage
 from gproxy.protocols.base import ReplyFacts
-from gproxy.protocols.openai_chat import PROTOCOL
+from gproxy.protocols.openai_chat.dialogue import PROTOCOL
 from gproxy.wire.json import JsonProblem
 from tests.protocols.recorded import exchanges
 

@@ -13,7 +13,7 @@ from gproxy.canonical.part import RedactedThinking, Signature, Text, Thinking, T
 from gproxy.canonical.request import Request
 from gproxy.canonical.response import Choice, Response, Stop, StopReason
 from gproxy.protocols.base import ReplyFacts
-from gproxy.protocols.openai_responses import PROTOCOL
+from gproxy.protocols.openai_responses.dialogue import PROTOCOL
 from gproxy.protocols.registry import DIALOGUES
 
 OWN = Dialect.OPENAI_RESPONSES

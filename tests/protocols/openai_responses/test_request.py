@@ -52,7 +52,7 @@ from gproxy.canonical.request import (
 )
 from gproxy.canonical.response import Choice, Response, Stop, StopReason
 from gproxy.protocols.base import ReplyFacts
-from gproxy.protocols.openai_responses import PROTOCOL
+from gproxy.protocols.openai_responses.dialogue import PROTOCOL
 from gproxy.wire.json import JsonProblem
 from tests.protocols.recorded import exchanges
 

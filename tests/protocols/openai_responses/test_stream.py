@@ -51,7 +51,7 @@ from gproxy.canonical.usage import Usage
 from gproxy.errors import Failure, Kind
 from gproxy.protocols.assembly import Assembler, as_events
 from gproxy.protocols.base import ReplyFacts
-from gproxy.protocols.openai_responses import PROTOCOL
+from gproxy.protocols.openai_responses.dialogue import PROTOCOL
 from tests.protocols import legality
 from tests.protocols.recorded import SIZES, cut, exchanges, frames
 from tests.vendor.legal import judge
