@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import os
 import select
 import signal
@@ -150,12 +151,10 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
 
 
 def _load_translation() -> None:
-    import gproxy.translate.hub
     from gproxy.protocols.registry import DIALOGUES
 
-    assert gproxy.translate.hub
-    for dialect in DIALOGUES:
-        assert DIALOGUES[dialect]
+    importlib.import_module("gproxy.translate.hub")
+    list(DIALOGUES.values())
 
 
 def _demo() -> Demo:
