@@ -256,7 +256,7 @@ def _reached_nobody(row: Row) -> bool:
 
 
 def _loose(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs, list[Counted], list[Row]]:
-    """Match what has no nonce in common: the strictest key first, each attempt and row used once."""
+    """Match what has no nonce in common: the strictest key first, the likeliest pairs first, each used once."""
     pairs: Pairs = []
     left = list(attempts)
     for strictness in (3, 2, 1):
@@ -264,23 +264,38 @@ def _loose(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs
         for row in rows:
             for model in sorted(_models_of(row)):
                 by_key[_row_key(case, row, model, strictness)].append(row)
+        likely = sorted(
+            (
+                (_unlikely(attempt, row), at, number)
+                for at, attempt in enumerate(left)
+                for number, row in enumerate(by_key.get(_attempt_key(case, attempt, strictness), ()))
+            ),
+        )
+        matched: set[int] = set()
         used: set[int] = set()
-        unmatched = []
-        for attempt in left:
-            candidates = [row for row in by_key.get(_attempt_key(case, attempt, strictness), ()) if id(row) not in used]
-            # A row with output had a vendor for certain, one without perhaps not: it is left for the excuses. Then
-            # the nearest in time: a row is born just before the vendor reads the request.
-            best = min(
-                candidates, key=lambda row: (_reached_nobody(row), abs(int(row["at"]) - attempt.at)), default=None
-            )
-            if best is None:
-                unmatched.append(attempt)
-            else:
-                used.add(id(best))
-                pairs.append((attempt, best))
+        for _, at, number in likely:
+            row = by_key[_attempt_key(case, left[at], strictness)][number]
+            if at not in matched and id(row) not in used:
+                matched.add(at)
+                used.add(id(row))
+                pairs.append((left[at], row))
         rows = [row for row in rows if id(row) not in used]
-        left = unmatched
+        left = [attempt for at, attempt in enumerate(left) if at not in matched]
     return pairs, left, rows
+
+
+def _unlikely(attempt: Counted, row: Row) -> float:
+    """How unlike a pair looks, in seconds: a row is born just before the vendor reads the request.
+
+    What contradicts weighs as much as half a second: a row without output for an answer that was sent, a complete
+    row for one that was not.
+    """
+    distance = abs(int(row["at"]) - attempt.at) / 1_000_000
+    if _reached_nobody(row) and attempt.tokens_sent:
+        distance += 0.5
+    if (row["outcome"] == "complete") != (attempt.how == "complete"):
+        distance += 0.5
+    return distance
 
 
 def _models_of(row: Row) -> set[str]:
