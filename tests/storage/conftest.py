@@ -24,6 +24,7 @@ POSTGRES = os.environ.get("GPROXY_TEST_POSTGRES", "postgresql://postgres@127.0.0
 MYSQL = os.environ.get("GPROXY_TEST_MYSQL", "mysql://root@127.0.0.1:3306/mysql")
 TABLES = (
     "audit",
+    "config_history",
     "sessions",
     "login_tries",
     "credential_statuses",

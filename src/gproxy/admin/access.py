@@ -91,6 +91,9 @@ TABLE: Final[dict[str, Level]] = {
     "GET /admin/dashboard/overview": Level.ADMIN,
     "GET /admin/dashboard/series": Level.ADMIN,
     "GET /admin/dashboard/top": Level.ADMIN,
+    "GET /admin/revisions": Level.ADMIN,
+    "GET /admin/revisions/{id}": Level.ADMIN,
+    "POST /admin/revisions/{id}/rollback": Level.ADMIN,
     # Acts on the whole
     "POST /admin/reload": Level.ADMIN,
     "GET /admin/export": Level.ADMIN,

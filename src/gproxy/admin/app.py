@@ -24,6 +24,7 @@ from gproxy.admin import (
     own_routes,
     record_routes,
     resource_routes,
+    revision_routes,
     sessions,
     transfer_routes,
     vendor_calls,
@@ -97,6 +98,7 @@ def _parts(ports: Ports, gate: Gate) -> list[tuple[str, Callable[[APIRouter], No
         ("records", lambda router: record_routes.add_routes(router, ports)),
         ("living parts", lambda router: live_routes.add_routes(router, ports)),
         ("the whole configuration", lambda router: transfer_routes.add_routes(router, ports)),
+        ("revisions", lambda router: revision_routes.add_routes(router, ports)),
         ("explain", lambda router: explain_routes.add_routes(router, ports)),
     ]
     return parts + [(each.name, _resource(ports, each)) for each in (*UPSTREAM, *PEOPLE)]

@@ -33,7 +33,9 @@ class Clerk:
 
     async def given(self, resource: Resource, body: BaseModel, *, creating: bool) -> Given:
         """The fields of a body, with what takes its time done."""
-        fields = body.model_dump(exclude_unset=not creating)
+        fields = body.model_dump()
+        if not creating:  # only the body's own fields may be left out: what is inside of one has its defaults
+            fields = {name: value for name, value in fields.items() if name in body.model_fields_set}
         await resource.prepare(self._ports, fields)
         return fields
 

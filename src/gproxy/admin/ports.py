@@ -77,6 +77,14 @@ class Report:
     applied: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What a rollback changed or would change, and the revision it made."""
+
+    revision: int
+    changes: Sequence[Row]
+
+
 class Reader(Protocol):
     """Reads configured resources. Raises `Unavailable`."""
 
@@ -140,6 +148,21 @@ class Desk(Reader, Protocol):
 
     async def reload(self) -> Row:
         """Read the configuration anew; revision, and what had to be left out."""
+        ...
+
+    async def revisions(self, *, before: int, limit: int) -> list[Row]:
+        """Configuration writes before that revision, the latest first."""
+        ...
+
+    async def changes_of(self, revision: int) -> list[Row] | None:
+        """What a revision changed, secrets masked; None when it is not on record."""
+        ...
+
+    async def roll_back(self, revision: int, actor: Actor, *, dry_run: bool) -> RolledBack | None:
+        """Make the configuration what it was after `revision`; None when that is older than what is on record.
+
+        Raises what `Writer` raises.
+        """
         ...
 
     async def export(self, *, with_secrets: bool) -> str:

@@ -24,6 +24,7 @@ from gproxy.admin.ports import (
     Page,
     Ports,
     Report,
+    RolledBack,
     Row,
     SettingNote,
     Taken,
@@ -31,7 +32,6 @@ from gproxy.admin.ports import (
     Unstorable,
     Values,
 )
-from gproxy.channels.loader import catalog
 from gproxy.config.settings import Settings, all_settings
 from gproxy.config.sources import stored_fault
 from gproxy.ingress.peer import client_address, networks
@@ -40,10 +40,11 @@ from gproxy.seed.render import render
 from gproxy.seed.schema import GLOBAL_KEYS, Seed
 from gproxy.seed.veil import render_veiled
 from gproxy.server.asgi import AsgiApp
-from gproxy.storage import audit, login_tries, resource_writing, resources, sessions
+from gproxy.storage import audit, history, login_tries, resource_writing, resources, sessions
 from gproxy.storage import providers as p
 from gproxy.storage import users as u
-from gproxy.storage.changes import config_write, revision
+from gproxy.storage.changes import config_write
+from gproxy.storage.changes import revision as current_revision
 from gproxy.storage.engine import Transaction
 from gproxy.storage.errors import Conflict, DatabaseUnavailable, Poison, SealError
 from gproxy.storage.export import export_seed
@@ -108,26 +109,51 @@ class SqlWriter(_Reads):
         super().__init__(tx, vault)
         self._tx = tx
         self._actor = actor
+        self.changes: history.Changes = {}
+        """What was written so far, for the revision."""
 
     async def create(self, resource: str, values: Values) -> tuple[str, Secret | None]:
         """Add a row."""
         with _translated():
-            return await resource_writing.create(self._tx, self._vault, resource, values)
+            row_id, secret = await resource_writing.create(self._tx, self._vault, resource, values)
+            before: history.Image = {}
+            if resource == "quotas":  # the row may be there: what was spent
+                before = {
+                    key: {**row, "quota_nano_usd": None} for key, row in (await self._image(resource, row_id)).items()
+                }
+            await self._remember(resource, row_id, before)
+        return row_id, secret
 
     async def change(self, resource: str, row_id: str, values: Values, *, if_version: int | None) -> bool:
         """Set some values."""
         with _translated():
-            return await resource_writing.change(self._tx, self._vault, resource, row_id, values, if_version=if_version)
+            before = await self._image(resource, row_id)
+            done = await resource_writing.change(self._tx, self._vault, resource, row_id, values, if_version=if_version)
+            await self._remember(resource, row_id, before)
+        return done
 
     async def delete(self, resource: str, row_id: str, *, if_version: int | None) -> bool:
         """Remove a row."""
         with _translated():
-            return await resource_writing.delete(self._tx, resource, row_id, if_version=if_version)
+            before = await self._image(resource, row_id, owned=True)
+            done = await resource_writing.delete(self._tx, resource, row_id, if_version=if_version)
+            await self._remember(resource, row_id, before, owned=True)
+        return done
 
     async def put_settings(self, values: Values) -> None:
         """Store settings."""
         with _translated():
+            before = {name: await self._image("settings", name) for name in values}
             await put_settings(self._tx, values)
+            for name, image in before.items():
+                await self._remember("settings", name, image)
+
+    async def _image(self, resource: str, row_id: str, *, owned: bool = False) -> history.Image:
+        return await history.image(self._tx, resource, row_id, owned=owned)
+
+    async def _remember(self, resource: str, row_id: str, before: history.Image, *, owned: bool = False) -> None:
+        after = await self._image(resource, row_id, owned=owned)
+        self.changes = history.joined(self.changes, history.compared(before, after))
 
     async def enabled_admins(self) -> int:
         """How many users can administer."""
@@ -164,6 +190,13 @@ async def _note(
     )
 
 
+async def _keep(tx: Transaction, written: int, changes: history.Changes, actor: Actor, action: str) -> None:
+    if changes:
+        await history.keep(
+            tx, written, changes, actor_id=actor.user_id, actor_name=actor.name, address=actor.address, action=action
+        )
+
+
 class SqlDesk(_Reads):
     """`admin.ports.Desk`."""
 
@@ -176,8 +209,10 @@ class SqlDesk(_Reads):
         """One transaction, then the snapshot."""
         with _translated():
             async with config_write(self._world.db) as tx:
-                yield SqlWriter(tx, self._vault, actor)
-                written = await revision(tx)
+                writer = SqlWriter(tx, self._vault, actor)
+                yield writer
+                written = await current_revision(tx)
+                await _keep(tx, written, writer.changes, actor, "write")
         await self._follow(written)
 
     async def _follow(self, written: int) -> None:
@@ -213,6 +248,41 @@ class SqlDesk(_Reads):
             problems = await self._world.load()
         return {"revision": self._world.snapshot.revision, "problems": problems}
 
+    async def revisions(self, *, before: int, limit: int) -> list[Row]:
+        """Configuration writes, the latest first."""
+        with _translated():
+            return [asdict(row) for row in await history.revisions(self._world.db, before=before, limit=limit)]
+
+    async def changes_of(self, revision: int) -> list[Row] | None:
+        """What a revision changed."""
+        with _translated():
+            changes = await history.changes_of(self._world.db, revision)
+        return None if changes is None else history.shown(changes)
+
+    async def roll_back(self, revision: int, actor: Actor, *, dry_run: bool) -> RolledBack | None:
+        """Make the configuration what it was after a revision."""
+        changes: history.Changes = {}
+        written = self._world.snapshot.revision
+        try:
+            with _translated():
+                async with config_write(self._world.db) as tx:
+                    changes = await history.go_back(tx, revision)
+                    if await resource_writing.enabled_admins(tx) == 0:
+                        raise Taken("the configuration of that revision has no enabled administrator")
+                    if dry_run:
+                        raise _Undone
+                    written = await current_revision(tx)
+                    await _keep(tx, written, changes, actor, "rollback")
+                    after = {"to": revision, "rows": len(changes)}
+                    await _note(tx, actor, "rollback", "configuration", str(revision), None, after)
+        except _Undone:
+            pass
+        except history.CannotGoBack:
+            return None
+        else:
+            await self._follow(written)
+        return RolledBack(written, history.shown(changes))
+
     async def export(self, *, with_secrets: bool) -> str:
         """The configured world as TOML."""
         with _translated():
@@ -225,6 +295,7 @@ class SqlDesk(_Reads):
             with _translated():
                 hashes = await self._new_passwords(seed)
                 async with config_write(self._world.db) as tx:
+                    before = await history.whole_image(tx)
                     merged = await Merger(tx, self._vault, hashes).merge(seed)
                     if dry_run:
                         raise _Undone
@@ -234,7 +305,9 @@ class SqlDesk(_Reads):
                         if each.action != "same":
                             after = {"name": each.name, "action": each.action, "fields": list(each.fields)}
                             await _note(tx, actor, "import", each.table, each.row_id, None, after)
-                    written = await revision(tx)
+                    written = await current_revision(tx)
+                    changes = history.compared(before, await history.whole_image(tx))
+                    await _keep(tx, written, changes, actor, "import")
         except _Undone:
             pass
         else:
@@ -417,7 +490,7 @@ def ports_of(world: World, health_changed: Callable[[], None]) -> Ports:
         in_flight=world.in_flight_requests,
         upstream=world.upstream,
         proxy=None if proxy is None else proxy.reveal(),
-        channels=catalog(),
+        channels=world.channels,
         clock=world.clock,
         setting_notes=lambda: setting_notes(world.settings),
         setting_fault=stored_fault,

@@ -31,7 +31,10 @@ def _provider(provider: SeedProvider) -> SeedProvider:
         _credential(f"{provider.name}_{number}", credential)
         for number, credential in enumerate(provider.credentials, start=1)
     )
-    return replace(provider, credentials=pool)
+    settings = dict(provider.settings)
+    if isinstance(settings.get("proxy"), str) and "@" in settings["proxy"]:  # an address with a password in it
+        settings["proxy"] = _reference(f"{provider.name}_proxy").reveal()
+    return replace(provider, credentials=pool, settings=settings)
 
 
 def _credential(name: str, credential: SeedCredential) -> SeedCredential:

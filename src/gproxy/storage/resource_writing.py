@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+import msgspec
+
 from gproxy.secret import Secret
 from gproxy.snapshot import Member
 from gproxy.storage import providers as p
 from gproxy.storage import users as u
 from gproxy.storage.engine import Session
+from gproxy.storage.proxies import unmasked_settings
 from gproxy.storage.sessions import end_sessions_of
 from gproxy.storage.shelf import Shelf
 from gproxy.storage.vault import Vault
@@ -50,7 +53,9 @@ async def change(
         return await u.set_quota(tx, row_id, values["quota_nano_usd"], if_version=if_version)
     columns = dict(values)
     if "settings" in columns:
-        columns["settings_json"] = p.dump(columns.pop("settings"))
+        held = await p.PROVIDERS.get(tx, row_id)
+        stored = None if held is None else msgspec.json.decode(held.settings_json)
+        columns["settings_json"] = p.dump(unmasked_settings(columns.pop("settings"), stored))
     if "pricing" in columns:
         columns["pricing_json"] = p.prices_json(columns.pop("pricing"))
     if "fields" in columns:

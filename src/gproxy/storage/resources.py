@@ -17,6 +17,7 @@ from gproxy.storage import providers as p
 from gproxy.storage import sql
 from gproxy.storage.engine import Session
 from gproxy.storage.errors import SealError
+from gproxy.storage.proxies import masked_settings
 from gproxy.storage.vault import Vault
 
 PublicRow: TypeAlias = dict[str, Any]
@@ -254,7 +255,8 @@ def _shown(view: View, row: tuple[Any, ...], vault: Vault) -> PublicRow:
             case "flag":
                 found[column.name] = bool(value)
             case "json":
-                found[column.name] = None if value is None else msgspec.json.decode(value)
+                decoded = None if value is None else msgspec.json.decode(value)
+                found[column.name] = masked_settings(decoded) if column.name == "settings" else decoded
             case "usd":
                 found[column.name] = usd(value)
             case "sealed":

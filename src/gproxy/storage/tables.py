@@ -353,6 +353,19 @@ revisions = _table(
     _need("updated_at", BigInteger),
 )
 
+# What each revision changed, row by row, as stored (secrets sealed): what a rollback puts back.
+config_history = _table(
+    "config_history",
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    _need("at", BigInteger),
+    Column("actor_id", ID),
+    _need("actor_name", NAME),
+    Column("address", NAME),
+    _need("action", WORD),
+    _need("row_count", Integer),
+    _need("changes_json", LONG),
+)
+
 audit = _table(
     "audit",
     _id(),
