@@ -23,6 +23,8 @@ from gproxy.channels.loader import catalog
 from gproxy.clock import SystemClock
 from gproxy.config.settings import Settings
 from gproxy.config.sources import overlaid, stored_fault
+from gproxy.console.serve import PREFIX as CONSOLE_PREFIX
+from gproxy.console.serve import Console
 from gproxy.errors import Failure
 from gproxy.ingress import reply
 from gproxy.ingress.app import Ingress
@@ -323,7 +325,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
         clock=clock,
         max_body=settings.max_body,
         pages=pages(world.health),
-        mounts=ControlPlane(lambda: _control_plane(world)).mounts(),
+        mounts=((CONSOLE_PREFIX, Console()), *ControlPlane(lambda: _control_plane(world)).mounts()),
         on_done=RequestLog(log, clock),
         trusted_proxies=networks(settings.trusted_proxies),
     )

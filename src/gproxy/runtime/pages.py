@@ -28,7 +28,14 @@ def pages(health: Health) -> Mapping[str, Page]:
         if not _refused(request, responder):
             responder.send(200, (_JSON,), _HELLO)
 
-    return {"/livez": check, "/readyz": check, "/healthz": check, "/": hello, "/api/hello": hello}
+    async def front(request: Request, responder: Responder) -> None:
+        # A person with a browser is led to the console; programs get the greeting, whatever they accept.
+        if request.method == "GET" and b"text/html" in (request.header(b"accept") or b"").lower():
+            responder.send(302, ((b"location", b"/console/"), (b"vary", b"accept")), b"")
+            return
+        await hello(request, responder)
+
+    return {"/livez": check, "/readyz": check, "/healthz": check, "/": front, "/api/hello": hello}
 
 
 def _refused(request: Request, responder: Responder) -> bool:
