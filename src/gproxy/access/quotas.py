@@ -176,7 +176,8 @@ class Quotas:
         return iter(self._accounts)
 
     def _look(self, reservation: Reservation) -> None:
-        reservation.left = self.left(reservation.user_id, reservation.quota)
+        if reservation.quota is not None:
+            reservation.left = self.left(reservation.user_id, reservation.quota)
 
     def _account(self, user_id: str) -> Account:
         account = self._accounts.get(user_id)

@@ -97,6 +97,8 @@ class Journal:
         intake: Intake | None = None,
     ) -> None:
         assert directory.salt is not None
+        self.id: Final = directory.id
+        """The first part of every position."""
         self._directory = directory
         self._salt = directory.salt
         self._clock = clock
@@ -140,11 +142,6 @@ class Journal:
         with suppress(Refused):
             journal._begin_segment(0)
         return journal
-
-    @property
-    def id(self) -> str:
-        """The journal's id, the first part of every position."""
-        return self._directory.id
 
     # -- what a request calls ------------------------------------------------------------------------------
 

@@ -140,6 +140,8 @@ class UsageRow(msgspec.Struct, frozen=True):
 
 def _storable(name: str) -> str:
     """A name as client or vendor gave it, in what every database can hold: an odd name must not cost its bill."""
+    if name.isascii() and len(name) <= NAME_CHARS and "\0" not in name:
+        return name
     return name[:NAME_CHARS].replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 

@@ -96,7 +96,7 @@ class Granted:
             standings = [_withdrawn(standing) for standing in standings]
         elif tokens is not None:
             standings = [_corrected(standing, tokens) for standing in standings]
-        headers = limit_headers(standings)
+        headers = limit_headers(standings) if standings else []
         if self.cap is not None:
             headers.append((b"x-gproxy-output-cap", str(self.cap).encode("ascii")))
         return headers

@@ -7,6 +7,7 @@ the usage frame is asked for when the client did not, and then kept from it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 from gproxy.canonical.failure import VendorError
@@ -16,7 +17,7 @@ from gproxy.errors import Failure
 from gproxy.protocols.gemini import errors as gemini_errors
 from gproxy.protocols.gemini.tap import StreamTap as GeminiTap
 from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Names
-from gproxy.translate.voices import VOICES
+from gproxy.translate.voices import VOICES, Tap
 from gproxy.wire.json import JsonProblem, dumps, fields, loads, patch
 from gproxy.wire.multipart import parse
 
@@ -69,9 +70,11 @@ class Passthrough:
         self._streams = streams
         self._renames = names.differ
         self._hide = streams and voice.asks_usage and not include_usage and not vendor_reports_unasked
-        self._tap = voice.tap(
-            hide_usage_chunk=self._hide, model_override=names.asked.encode() if names.differ else None
-        )
+        if streams:
+            override = names.asked.encode() if names.differ else None
+            self._tap = voice.tap(hide_usage_chunk=self._hide, model_override=override)
+        else:
+            self._tap = _unfed(dialect)
         self._body_usage: Usage = UNKNOWN
         self._body_bytes = 0
         self._body_model: str | None = None
@@ -208,6 +211,12 @@ class Passthrough:
             return 0
         size = self._body_bytes if self._whole else self._tap.text_bytes
         return -(-size // BYTES_PER_TOKEN)
+
+
+@lru_cache
+def _unfed(dialect: Dialect) -> Tap:
+    """A tap for answers that come whole: nothing ever flows through it, so all of them can share one."""
+    return VOICES[dialect].tap()
 
 
 def _renamed_inside(body: bytes, upstream: str) -> bytes:
