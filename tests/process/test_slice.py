@@ -18,11 +18,12 @@ def chat(model: str, **more: Any) -> dict[str, Any]:
 
 
 def row_of(gateway: rig.Gateway, request_id: str) -> dict[str, Any]:
-    return rig.await_that(
+    found: dict[str, Any] = rig.await_that(
         lambda: next(iter(gateway.query(f"SELECT * FROM usages WHERE request_id = '{request_id}'")), None),
         gateway,
         f"the usage row of {request_id}",
     )
+    return found
 
 
 def events(stream: bytes) -> list[Any]:

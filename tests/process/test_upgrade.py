@@ -60,7 +60,11 @@ async def test_nothing_is_refused_and_no_stream_is_cut(folder: Path, family: lis
         )
         # Longer than the drain time: an upgrade does not cut what it need not cut.
         long = many(gateway, 10, "sim~tokens=60~delay=0.05")
-        work = asyncio.ensure_future(load.run(plan, stop=over, on_call=lambda call: counted[0](call)))
+
+        def on_call(call: load.Call) -> None:
+            counted[0](call)  # looked up anew for each call
+
+        work = asyncio.ensure_future(load.run(plan, stop=over, on_call=on_call))
         async with running(long) as together:
             gateway.signal(signal.SIGUSR2)
             family.append(await asyncio.to_thread(successor_of, gateway))
