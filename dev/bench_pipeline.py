@@ -40,6 +40,7 @@ from gproxy.pipeline.in_flight import InFlight
 from gproxy.pipeline.pulse import Pulse
 from gproxy.pipeline.relay import Relay
 from gproxy.pipeline.run import Gateway
+from gproxy.pipeline.warmth import Warmth
 from gproxy.routing.budget import RetryBudgets
 from gproxy.routing.health import HealthBoard
 from gproxy.routing.plan import Board
@@ -198,7 +199,14 @@ class Bench:
         snapshot = _world()
         ingress = Ingress(
             snapshot=lambda: snapshot,
-            gateway=Gateway(attempts=attempts, board=board, counters=MemoryCounters(clock), max_attempts=6),
+            gateway=Gateway(
+                attempts=attempts,
+                board=board,
+                counters=MemoryCounters(clock),
+                max_attempts=6,
+                warmth=Warmth(b"bench"),
+                clock=clock,
+            ),
             in_flight=InFlight(1024),
             clock=clock,
             max_body=1 << 20,

@@ -20,6 +20,7 @@ PROMISED = {
     "--dsn": ("GPROXY_DSN", "sqlite:///<data_dir>/gproxy.db"),
     "--data-dir": ("GPROXY_DATA_DIR", "data"),
     "--config": ("GPROXY_CONFIG", "gproxy.toml"),
+    "--channels": ("GPROXY_CHANNELS", "none"),
     "--admin-user": ("GPROXY_ADMIN_USER", "admin"),
     "--admin-password": ("GPROXY_ADMIN_PASSWORD", "generated"),
     "--admin-api-key": ("GPROXY_ADMIN_API_KEY", "generated"),

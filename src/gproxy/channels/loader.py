@@ -94,8 +94,17 @@ def catalog() -> Mapping[str, Vendor]:
 
 
 def catalog_with(folder: Path) -> Mapping[str, Vendor]:
-    """The shipped channels and those of a folder; a file there replaces the shipped one of its name."""
-    own = {file.name: file.read_text("utf-8") for file in sorted(folder.glob("*.toml"))}
+    """The shipped channels and those of a folder; a file there replaces the shipped one of its name.
+
+    Raises `CatalogError`, `OSError` when the folder or a file cannot be read.
+    """
+    own: dict[str, str] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix == ".toml":
+            try:
+                own[file.name] = file.read_text("utf-8")
+            except UnicodeDecodeError as error:
+                raise CatalogError([CatalogProblem(file.name, "", f"is not UTF-8 text (byte {error.start})")]) from None
     return {**catalog(), **read(own)}
 
 

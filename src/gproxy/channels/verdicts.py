@@ -76,6 +76,8 @@ class Verdict:
     spends_budget: bool = True
     """Whether a retry counts against the provider's retry budget. A bad key does not: it is found once, the
     credential is disabled on the spot, and the upstream is not the one in trouble."""
+    curable: bool = True
+    """Of a bad key: whether a new token may cure it. Not when it was the token that could not be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,23 @@ def judge_fault(fault: UpstreamFault) -> Verdict:
     retryable = fault.phase is not Phase.BODY or fault.unprocessed
     scope = Scope.CREDENTIAL if fault.phase in {Phase.CONNECT, Phase.TLS} else Scope.CREDENTIAL_MODEL
     return Verdict(VerdictKind.BROKEN, retryable, scope, reason=str(fault), timeout=fault.timeout)
+
+
+def judge_token(status: int, headers: Sequence[Header], error: VendorError | None, now_us: int) -> Verdict:
+    """The verdict on a token endpoint's answer that holds no token (RFC 6749 section 5.2).
+
+    A refused grant (400, 401, 403) is a bad key that no new token cures; everything else may pass.
+    """
+    word = None if error is None else error.message or error.code
+    said = f"{status}{f' {word[:60]}' if word else ''}"
+    if status in {400, 401, 403}:
+        reason = f"no token was granted ({said})"
+        return Verdict(VerdictKind.BAD_KEY, True, Scope.CREDENTIAL, None, reason, status, False, False, False)
+    rest = retry_after(headers, now_us)
+    kind = VerdictKind.RATE_LIMITED if status == 429 else VerdictKind.BROKEN
+    return Verdict(
+        kind, True, Scope.CREDENTIAL, None if rest is None else min(rest, MAX_REST), f"no token came ({said})", status
+    )
 
 
 def unreadable(status: int) -> VendorError:

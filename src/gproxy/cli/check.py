@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 def check(flags: Mapping[str, str]) -> int:
     """Print every problem as `file: table[row].key: text` and exit 1, or say what is in the file and exit 0."""
-    path = environment_settings(flags).config
-    seed, problems = _read(path)
+    settings = environment_settings(flags)
+    path = settings.config
+    seed, problems = _read(path, settings.channels)
     for problem in problems:
         print(f"{path}: {_place(problem)}{problem.text}")
     if problems:
@@ -32,9 +33,9 @@ def check(flags: Mapping[str, str]) -> int:
     return 0
 
 
-def problems_in(path: Path) -> list[str]:
-    """Every problem of the file as one line each."""
-    return [f"{_place(problem)}{problem.text}" for problem in _read(path)[1]]
+def problems_in(path: Path, channels: Path | None) -> list[str]:
+    """Every problem of the file as one line each; `channels` is the folder of the operator's own."""
+    return [f"{_place(problem)}{problem.text}" for problem in _read(path, channels)[1]]
 
 
 def _place(problem: Problem) -> str:
@@ -43,8 +44,8 @@ def _place(problem: Problem) -> str:
     return f"{place}: " if place else ""
 
 
-def _read(path: Path) -> tuple[Seed | None, list[Problem]]:
-    from gproxy.channels.loader import catalog
+def _read(path: Path, channels: Path | None) -> tuple[Seed | None, list[Problem]]:
+    from gproxy.channels.loader import CatalogError, catalog, catalog_with
     from gproxy.seed.parse import parse
     from gproxy.seed.problems import SeedProblems
 
@@ -55,6 +56,12 @@ def _read(path: Path) -> tuple[Seed | None, list[Problem]]:
     except OSError as error:
         raise Complaint(f"{path}: {(error.strerror or 'cannot be read').lower()}") from error
     try:
-        return parse(text, os.environ, catalog(), check_setting=stored_fault), []
+        known = catalog() if channels is None else catalog_with(channels)
+    except CatalogError as error:
+        raise Complaint(str(error)) from error
+    except OSError as error:
+        raise Complaint(f"{channels}: {(error.strerror or 'cannot be read').lower()}") from error
+    try:
+        return parse(text, os.environ, known, check_setting=stored_fault), []
     except SeedProblems as found:
         return None, found.problems

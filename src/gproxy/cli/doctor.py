@@ -124,7 +124,7 @@ def _seed(settings: Settings) -> tuple[str, str]:
 
     if not settings.config.exists():
         return PASS, f"{settings.config} is not there; the gateway starts without one"
-    problems = problems_in(settings.config)
+    problems = problems_in(settings.config, settings.channels)
     if problems:
         return FAIL, f"{settings.config}: {len(problems)} problems, the first: {problems[0]}"
     return PASS, f"{settings.config} is valid"

@@ -166,6 +166,13 @@ class Settings:
         "Database: sqlite:///file, postgres://… or mysql://….",
         unset="sqlite:///<data_dir>/gproxy.db",
     )
+    channels: Path | None = _setting(
+        None,
+        "--channels GPROXY_CHANNELS",
+        PATH,
+        Group.DATA,
+        "Folder of channel files (`NAME.toml`) beside the shipped ones; one of the same name replaces it.",
+    )
     data_dir: Path = _setting(
         Path("data"),
         "--data-dir GPROXY_DATA_DIR",

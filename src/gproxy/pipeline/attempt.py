@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gproxy.canonical.failure import VendorError
-from gproxy.channels.request import Unsendable, prepare
+from gproxy.channels.auth.scheme import Token, TokenNeeded
+from gproxy.channels.request import prepare
 from gproxy.channels.vendor import Endpoint
 from gproxy.channels.verdicts import VendorError as JudgedError
-from gproxy.channels.verdicts import Verdict, judge, judge_fault
+from gproxy.channels.verdicts import Verdict, judge, judge_fault, read_error
 from gproxy.clock import Clock
 from gproxy.errors import Failure, Kind, Refused, UpstreamFault
 from gproxy.ids import new_id
@@ -26,11 +27,13 @@ from gproxy.pipeline.framing import unframed
 from gproxy.pipeline.head import answer_headers
 from gproxy.pipeline.ports import JournalPort, Upstream, UpstreamReply
 from gproxy.pipeline.projection import Tariff
+from gproxy.pipeline.refresh import Tokens
 from gproxy.pipeline.relay import Relay
 from gproxy.pipeline.reserve import capped
 from gproxy.pipeline.roads import adjusted, carried, operation_of, road_of, translator_of
 from gproxy.pipeline.settle import Attempt
 from gproxy.pipeline.tariffs import tariff_of
+from gproxy.pipeline.warmth import Conversation
 from gproxy.routing.plan import Attempt as Step
 from gproxy.routing.plan import Plan, Stop
 from gproxy.routing.selection import Load
@@ -38,7 +41,7 @@ from gproxy.translate.path import Road
 from gproxy.translate.tally import Tally
 from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Translator
 from gproxy.wire.http import UpstreamRequest
-from gproxy.wire.json import JsonProblem, Peek
+from gproxy.wire.json import JsonProblem, Peek, loads_lenient
 
 ERROR_LIMIT: Final = 256 * 1024
 """Largest vendor error that is read, in bytes; beyond it the status alone is judged."""
@@ -57,6 +60,8 @@ class Failed:
     error: VendorError | None = None
     translator: Translator | None = None
     """Of the attempt that failed: it can say the complaint in the client's dialect."""
+    token: Token | None = None
+    """The access token that was used."""
 
 
 class Attempts:
@@ -84,9 +89,12 @@ class Attempts:
         self._dice = dice
         self._health_changed = health_changed
         self._proxy = proxy
+        self.tokens = Tokens(upstream, clock, proxy)
 
-    async def run(self, x: Exchange, plan: Plan, peek: Peek, route: str | None) -> None:
-        """Answer the client from the first attempt that succeeds.
+    async def run(
+        self, x: Exchange, plan: Plan, peek: Peek, route: str | None, talk: Conversation | None = None
+    ) -> None:
+        """Answer the client from the first attempt that succeeds; `talk` learns which credential that was.
 
         Raises `Refused` when none does, `Interrupted` when the request was ended from outside.
         """
@@ -97,18 +105,35 @@ class Attempts:
             if isinstance(step, Stop):
                 self._give_up(step, failed)
                 return
-            failed = await self._one(x, plan, step, peek, route)
+            if step.refresh and failed is not None:
+                self.tokens.refused(step.credential, failed.token)
+            failed = await self._one(x, plan, step, peek, route, talk)
             if failed is None:
                 return
+            if talk is not None:
+                talk.failed(step, failed.verdict)
 
-    async def _one(self, x: Exchange, plan: Plan, step: Step, peek: Peek, route: str | None) -> Failed | None:
+    async def _one(
+        self, x: Exchange, plan: Plan, step: Step, peek: Peek, route: str | None, talk: Conversation | None
+    ) -> Failed | None:
         """One attempt; None when it answered the client."""
         road = road_of(x, step.provider, step.model_id)
         translator = translator_of(x, step.candidate, road, peek, self.guards, self._clock.now_us())
-        request = self._prepared(x, step, road, translator)
+        token = self.tokens.held(step.credential)
+        try:
+            request = self._prepared(x, step, road, translator, token)
+        except TokenNeeded as needed:
+            with x.interruptible():
+                granted = await self.tokens.fetch(step.provider, step.credential, needed.exchange)
+            if isinstance(granted, Verdict):
+                return Failed(granted)
+            token = granted
+            translator = translator_of(x, step.candidate, road, peek, self.guards, self._clock.now_us())
+            request = self._prepared(x, step, road, translator, token)
         tariff = tariff_of(x.snapshot, step.candidate)
         reserved = 0 if x.admission is None else await x.admission.cover(tariff)
         attempt = self._opened(x, step, peek, route, translator, tariff, reserved)
+        attempt.token = token
         held = (step.candidate.load_key, step.credential.id)
         for key in held:
             self._load.enter(key)
@@ -121,7 +146,7 @@ class Attempts:
                 with x.interruptible():
                     body = await _error_body(reply)
                 return self._failed(x, step, attempt, reply, body, translator.decode_error(body), translator)
-            return await self._answer(x, plan, step, attempt, unframed(reply), translator)
+            return await self._answer(x, plan, step, attempt, unframed(reply), translator, talk)
         except Refused:
             # The journal cannot promise what it was asked to: nothing was sent.
             self._relay.settle(x, attempt, Outcome.FAILED, 503, None)
@@ -138,7 +163,14 @@ class Attempts:
                 self._load.leave(key)
 
     async def _answer(
-        self, x: Exchange, plan: Plan, step: Step, attempt: Attempt, reply: UpstreamReply, translator: Translator
+        self,
+        x: Exchange,
+        plan: Plan,
+        step: Step,
+        attempt: Attempt,
+        reply: UpstreamReply,
+        translator: Translator,
+        talk: Conversation | None,
     ) -> Failed | None:
         """Relay an answer whose status is good. A body that turns out to be no answer is one more failure."""
         piecemeal = translator.begins(_content_type(reply))
@@ -146,6 +178,7 @@ class Attempts:
         if piecemeal:
             self._well(plan, step)
             await self._relay.stream(x, attempt, reply, translator, headers)
+            self._learn(talk, step, translator)
             return None
         body = await self._relay.whole(x, attempt, reply)
         complaint = translator.complaint(body)
@@ -153,7 +186,12 @@ class Attempts:
             return self._failed(x, step, attempt, reply, body, complaint, translator)
         self._well(plan, step)
         self._relay.deliver(x, attempt, reply, translator, body, headers)
+        self._learn(talk, step, translator)
         return None
+
+    def _learn(self, talk: Conversation | None, step: Step, translator: Translator) -> None:
+        if talk is not None:
+            talk.served(step, translator.usage, self._clock.monotonic())
 
     def _well(self, plan: Plan, step: Step) -> None:
         now = self._clock.monotonic()
@@ -170,20 +208,15 @@ class Attempts:
         error: VendorError,
         translator: Translator,
     ) -> Failed:
-        judged = JudgedError(
-            status=reply.status if reply.status >= _GOOD else error.status or 502,
-            code=error.code,
-            type=error.type,
-            message=error.message,
-            param=error.param,
-            retry_after=error.retry_after,
-        )
+        judged = _judged(reply.status, body, error)
         verdict = judge(step.provider.vendor, reply.status, reply.headers, judged, self._clock.now_us())
         self._relay.settle(x, attempt, Outcome.FAILED, reply.status, None)
         content_type = _content_type(reply) or b"text/plain"
-        return Failed(verdict, reply.status, body, content_type, error, translator)
+        return Failed(verdict, reply.status, body, content_type, error, translator, attempt.token)
 
-    def _prepared(self, x: Exchange, step: Step, road: Road[Endpoint], translator: Translator) -> UpstreamRequest:
+    def _prepared(
+        self, x: Exchange, step: Step, road: Road[Endpoint], translator: Translator, token: Token | None
+    ) -> UpstreamRequest:
         what = carried(x, road)
         try:
             request = prepare(
@@ -195,12 +228,13 @@ class Attempts:
                 caller_headers=what.headers,
                 query=what.query,
                 now_us=self._clock.now_us(),
+                token=token,
                 content_type=what.content_type,
                 batch=x.call.batch,
             )
         except JsonProblem as problem:
             raise Refused(Failure(Kind.INVALID_REQUEST, problem.text, param=problem.field)) from None
-        except Unsendable as problem:
+        except ValueError as problem:  # `Unsendable`, or a credential that holds nothing to sign with
             raise Refused(Failure(Kind.NO_CREDENTIAL, str(problem))) from None
         request.proxy = request.proxy or self._proxy
         return request
@@ -272,6 +306,24 @@ def _passed_on(failed: Failed) -> Failure:
         failed.body.decode("utf-8", "replace"),
         upstream_status=failed.status,
         verbatim=(failed.content_type, failed.body),
+    )
+
+
+def _judged(status: int, body: bytes, error: VendorError) -> JudgedError:
+    """A vendor's error with all that verdict rules look at; what the dialect's own reader found fills the gaps."""
+    try:
+        parsed = loads_lenient(body) if body else None
+    except JsonProblem:
+        parsed = None
+    found = read_error(status, parsed)
+    return replace(
+        found,
+        status=status if status >= _GOOD else error.status or (found.status if found.status >= _GOOD else 502),
+        code=found.code or error.code,
+        type=found.type or error.type,
+        message=found.message or error.message,
+        param=found.param or error.param,
+        retry_after=found.retry_after if found.retry_after is not None else error.retry_after,
     )
 
 

@@ -95,7 +95,7 @@ class Tokens:
         under_way = self._fetches.get(credential.id)
         if under_way is None or under_way[0] != credential.fields:
             work = self._fetch(provider, credential, exchange)
-            task = asyncio.create_task(work, name=f"token {credential.id}")
+            task = asyncio.create_task(work, name=f"token {credential.id}")  # noqa: TID251 - owned here, ended by `close`
             under_way = self._fetches[credential.id] = (credential.fields, task)
             task.add_done_callback(lambda done: self._over(credential.id, done))
         return await asyncio.shield(under_way[1])

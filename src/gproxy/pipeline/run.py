@@ -13,6 +13,7 @@ from typing import Final
 
 from gproxy.access.counters import Counters
 from gproxy.access.permissions import Allowed
+from gproxy.clock import Clock
 from gproxy.errors import Failure, Kind, Refused
 from gproxy.pipeline.admit import permit
 from gproxy.pipeline.attempt import Attempts
@@ -20,6 +21,7 @@ from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.here import answer_here
 from gproxy.pipeline.reserve import reserve
 from gproxy.pipeline.roads import form_peek, operation_of, reachable, streams, takes_form
+from gproxy.pipeline.warmth import Warmth
 from gproxy.routing.plan import Board, Plan
 from gproxy.routing.route import Resolution, Unresolved, resolve
 from gproxy.snapshot import remember
@@ -32,11 +34,15 @@ LONGEST_NAME: Final = 200
 class Gateway:
     """Takes a request whose body is read to its answer."""
 
-    def __init__(self, *, attempts: Attempts, board: Board, counters: Counters, max_attempts: int) -> None:
+    def __init__(
+        self, *, attempts: Attempts, board: Board, counters: Counters, max_attempts: int, warmth: Warmth, clock: Clock
+    ) -> None:
         self._attempts = attempts
         self._board = board
         self._counters = counters
         self._max_attempts = max_attempts
+        self._warmth = warmth
+        self._clock = clock
 
     async def run(self, x: Exchange) -> None:
         """Serve one request. Raises `Refused` for what the caller must be told, `Interrupted` when cut from outside."""
@@ -49,10 +55,12 @@ class Gateway:
             answer_here(x)
             return
         x.decide_disconnect(principal.on_disconnect or resolution.candidates[0].provider.on_disconnect)
-        plan = Plan(resolution, self._board, max_attempts=self._max_attempts)
+        talk = self._warmth.conversation(x, resolution, self._clock.monotonic)
+        favourites = None if talk is None else talk.favourites
+        plan = Plan(resolution, self._board, max_attempts=self._max_attempts, favourites=favourites)
         admission = x.admission = await reserve(x, self._counters, resolution, asked)
         try:
-            await self._attempts.run(x, plan, asked, resolution.route)
+            await self._attempts.run(x, plan, asked, resolution.route, talk)
         except Refused as refusal:
             if admission is None:
                 raise

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gproxy.canonical.usage import Source, Usage
+from gproxy.channels.auth.scheme import Token
 from gproxy.ledger.pricing import RateCard
 from gproxy.ledger.record import Closed, Opened, Outcome, Progress
 from gproxy.pipeline.exchange import Exchange
@@ -51,6 +52,8 @@ class Attempt:
     closed: bool = False
     seen: int = -1
     """What the last progress record was written for; see `progress_of`."""
+    token: Token | None = None
+    """The access token it was signed with, where the credential needs one."""
 
 
 def figures(reading: Reading | None, opened: Opened, *, complete: bool) -> tuple[Usage, Source]:

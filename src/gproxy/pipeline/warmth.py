@@ -7,11 +7,9 @@ from turn to turn without changing what is cached (cache marks, a text written a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-
-import msgspec
 
 from gproxy.canonical.operation import Dialect
 from gproxy.canonical.usage import Usage
@@ -21,7 +19,7 @@ from gproxy.pipeline.exchange import Exchange
 from gproxy.routing.affinity import LIFETIME, Affinity, AffinityStats, Prefix, prefixes
 from gproxy.routing.plan import Attempt as Step
 from gproxy.routing.route import Candidate, Resolution
-from gproxy.wire.json import JsonProblem, loads
+from gproxy.wire.json import JsonProblem, dumps, loads
 
 ROTATION: Final = "cache_affinity"
 _LONG_LIFETIME: Final = 3600.0
@@ -89,8 +87,8 @@ class Warmth:
     salt: bytes
     _providers: dict[str, Affinity] = field(default_factory=dict)
 
-    def conversation(self, x: Exchange, resolution: Resolution, now: float) -> Conversation | None:
-        """The conversation of a request for which it matters; None for all others."""
+    def conversation(self, x: Exchange, resolution: Resolution, clock: Callable[[], float]) -> Conversation | None:
+        """The conversation of a request for which it matters; None for all others. `clock` tells monotonic seconds."""
         for candidate in resolution.candidates:
             if candidate.provider.rotation == ROTATION and len(candidate.provider.credentials) > 1:
                 break
@@ -108,7 +106,7 @@ class Warmth:
         blocks = [_written(block) for block in _blocks(body, _HEADS[x.call.dialect], turns)]
         key = body.get("prompt_cache_key")
         lifetime = _LONG_LIFETIME if b'"1h"' in x.body or b'"24h"' in x.body else LIFETIME
-        return Conversation(self, blocks, key if isinstance(key, str) else "", lifetime, now)
+        return Conversation(self, blocks, key if isinstance(key, str) else "", lifetime, clock())
 
     def of(self, provider: str) -> Affinity:
         """One provider's; made when first asked for."""
@@ -142,7 +140,7 @@ def _listed(value: Any) -> Sequence[Any]:
 
 
 def _written(block: Any) -> bytes:
-    return msgspec.json.encode(_plain(block))
+    return dumps(_plain(block))
 
 
 def _plain(value: Any) -> Any:

@@ -144,6 +144,7 @@ class Plan:
     def _may_refresh(self, last: Verdict, previous: Attempt) -> bool:
         return (
             last.kind is VerdictKind.BAD_KEY
+            and last.curable
             and previous.credential.id not in self._refreshed
             and self._made < self._max
             and refreshable(previous.provider.vendor.auth, previous.credential.fields)

@@ -5,7 +5,7 @@ Functions over weights, counters and dice; the counters themselves live in `Load
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from gproxy.ids import CredentialId
@@ -68,6 +68,13 @@ class Load:
         """After a snapshot swap: forget rotations that are no more."""
         for key in [key for key in self._turns if key not in keys]:
             del self._turns[key]
+
+
+def turns_of(providers: Iterable[str], routes: Mapping[str, Iterable[int]]) -> set[str]:
+    """The keys of every rotation there can be: one per provider, one per tier of a route."""
+    return {f"provider:{name}" for name in providers} | {
+        f"route:{name}:{tier}" for name, tiers in routes.items() for tier in tiers
+    }
 
 
 def order_members(name: str, strategy: str, members: Sequence[T], load: Load, dice: float) -> list[T]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 
+from gproxy.channels.loader import CatalogError
 from gproxy.clock import Clock
 from gproxy.runtime import upgrade
 from gproxy.runtime.compose import World
@@ -51,7 +52,7 @@ class Caretaker:
         self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={stamp}")
         try:
             await self._world.reload()
-        except (StorageError, BadCertificate) as error:
+        except (StorageError, BadCertificate, CatalogError) as error:
             self._world.log.error("reload refused, the old configuration stays", error=str(error))
         else:
             self._world.log.info("reloaded", revision=self._world.snapshot.revision)

@@ -19,12 +19,11 @@ from typing import Final
 
 from gproxy.admin.access import WINDOW_US
 from gproxy.admin.mount import ControlPlane
-from gproxy.channels.loader import catalog
+from gproxy.channels.loader import catalog, catalog_with
+from gproxy.channels.vendor import Vendor
 from gproxy.clock import SystemClock
 from gproxy.config.settings import Settings
 from gproxy.config.sources import overlaid, stored_fault
-from gproxy.console.serve import PREFIX as CONSOLE_PREFIX
-from gproxy.console.serve import Console
 from gproxy.errors import Failure
 from gproxy.ingress import reply
 from gproxy.ingress.app import Ingress
@@ -35,12 +34,14 @@ from gproxy.ledger.store import StoreUnavailable
 from gproxy.pipeline.attempt import Attempts
 from gproxy.pipeline.in_flight import InFlight
 from gproxy.pipeline.pulse import Pulse
+from gproxy.pipeline.refresh import Tokens
 from gproxy.pipeline.relay import Relay
 from gproxy.pipeline.run import Gateway
+from gproxy.pipeline.warmth import Warmth
 from gproxy.routing.budget import RetryBudgets
 from gproxy.routing.health import HealthBoard, HealthRecord
 from gproxy.routing.plan import Board
-from gproxy.routing.selection import Load
+from gproxy.routing.selection import Load, turns_of
 from gproxy.runtime import tls, upgrade
 from gproxy.runtime.accounts import TEND_EVERY, Accounts, accounts_for
 from gproxy.runtime.bindings import HealthStore, LedgerStore
@@ -111,6 +112,9 @@ class World:
         self.accounts: Accounts | None = None
         self.broadcaster: HealthBroadcaster[HealthRecord]
         self.board = Board(HealthBoard(), Load(), RetryBudgets())
+        self.warmth = Warmth(os.urandom(32))
+        self.tokens: Tokens | None = None
+        self.channels: Mapping[str, Vendor] = catalog()
         self.upstream: UpstreamClient
         self.workers: WorkerSet
         self.listener: Listener
@@ -126,7 +130,13 @@ class World:
         settings = self.settings
         if self.tls is not None and settings.tls_cert is not None and settings.tls_key is not None:
             await asyncio.to_thread(tls.load, self.tls, settings.tls_cert, settings.tls_key)
+        await self.read_channels()
         await self.load()
+
+    async def read_channels(self) -> None:
+        """The channels that come with the product and those of the operator's folder. Raises `CatalogError`."""
+        if self.settings.channels is not None:
+            self.channels = await asyncio.to_thread(catalog_with, self.settings.channels)
 
     async def follow(self) -> None:
         """Swap in a newer world when another process has written one."""
@@ -159,15 +169,21 @@ class World:
             return await self._load()
 
     async def _load(self) -> list[str]:
-        loaded = await load_snapshot(self.db, self.vault, catalog(), deadlines=_deadlines(self.settings))
+        loaded = await load_snapshot(self.db, self.vault, self.channels, deadlines=_deadlines(self.settings))
         for problem in loaded.problems:
             self.log.warning("left out of the snapshot", problem=str(problem))
         self.snapshot = loaded.snapshot
         if self.accounts is not None:
             await self.accounts.repair()  # somebody may have set what was spent
         # What is kept beside the snapshot forgets what is no more.
-        credentials = {one.id for provider in self.snapshot.providers.values() for one in provider.credentials}
+        providers = self.snapshot.providers
+        credentials = {one.id for provider in providers.values() for one in provider.credentials}
         self.board.health.keep(credentials)
+        routes = {name: {one.tier for one in route.members} for name, route in self.snapshot.routes.items()}
+        self.board.load.keep(turns_of(providers, routes))
+        self.warmth.keep(providers)
+        if self.tokens is not None:
+            self.tokens.keep(credentials)
         return [str(problem) for problem in loaded.problems]
 
     # -- lifecycle.Parts -----------------------------------------------------------------------------------
@@ -244,6 +260,8 @@ class World:
                 )
             except DatabaseUnavailable as error:
                 self.log.warning("the drain report could not be stored", error=str(error))
+        if self.tokens is not None:
+            await self.tokens.close()
         await self.upstream.close(self.clock.monotonic() + 0.05)
         await self.db.close()
 
@@ -252,6 +270,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     """Bring the world to life, part by part. Raises what the parts raise; `serve` turns it into one clear line."""
     settings, log, clock = world.settings, world.log, world.clock
     data_dir = await asyncio.to_thread(prepare, settings.data_dir)
+    await world.read_channels()
     world.db = await _database(settings, log)
     if await ensure_schema(world.db):
         log.info("database set up", database=world.db.dialect)
@@ -313,6 +332,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
         health_changed=lambda: _health_changed(world),
         proxy=None if settings.proxy is None else settings.proxy.reveal(),
     )
+    world.tokens = attempts.tokens
     ingress = Ingress(
         snapshot=lambda: world.snapshot,
         gateway=Gateway(
@@ -320,12 +340,14 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
             board=world.board,
             counters=accounts.counters,
             max_attempts=settings.max_attempts,
+            warmth=world.warmth,
+            clock=clock,
         ),
         in_flight=world.in_flight_requests,
         clock=clock,
         max_body=settings.max_body,
         pages=pages(world.health),
-        mounts=((CONSOLE_PREFIX, Console()), *ControlPlane(lambda: _control_plane(world)).mounts()),
+        mounts=ControlPlane(lambda: _control_plane(world)).mounts(),
         on_done=RequestLog(log, clock),
         trusted_proxies=networks(settings.trusted_proxies),
     )
@@ -392,7 +414,7 @@ async def _seed(world: World) -> None:
         world.log.info("seed file ignored: the database already holds a configuration", file=str(path))
         return
     text = await asyncio.to_thread(path.read_text, "utf-8")
-    seed = parse(text, os.environ, catalog(), check_setting=stored_fault)
+    seed = parse(text, os.environ, world.channels, check_setting=stored_fault)
     imported = await import_seed(world.db, world.vault, seed, only_if_empty=True)
     if imported is not None:
         world.log.info(

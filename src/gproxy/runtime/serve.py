@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from gproxy import __version__
+from gproxy.channels.loader import CatalogError
 from gproxy.clock import SystemClock
 from gproxy.config.settings import Settings
 from gproxy.config.sources import BadSettings
@@ -116,6 +117,8 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
     except Stop:
         log.info("stopped while starting", signal=life.signal_name)
         return 0
+    except CatalogError as error:
+        return _refuse(f"{settings.channels}/{problem}" for problem in error.problems)
     except SeedProblems as problems:
         return _refuse(f"{settings.config}: {problem}" for problem in problems.problems)
     except _REFUSALS as error:

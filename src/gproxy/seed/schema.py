@@ -47,7 +47,7 @@ GLOBAL_KEYS: Final[dict[str, tuple[type, ...]]] = {
 
 BOOTSTRAP_KEYS: Final = frozenset(
     {
-        "uds", "tls_cert", "tls_key", "dsn", "data_dir", "config", "admin_user", "admin_password", "admin_api_key",
+        "uds", "tls_cert", "tls_key", "dsn", "data_dir", "config", "channels", "admin_user", "admin_password", "admin_api_key",
         "secret_key", "redis_url", "workers", "shutdown_delay", "drain_timeout", "worker_timeout", "durability",
         "trusted_proxies", "log_format",
     }
