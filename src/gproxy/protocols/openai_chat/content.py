@@ -28,6 +28,7 @@ from gproxy.canonical.part import (
     ToolCall,
     Url,
 )
+from gproxy.protocols.openai_chat.google import extra_content, signature_of
 from gproxy.protocols.reading import at, integer, of_own, problem, table, tables, text
 from gproxy.protocols.signatures import seal, unseal
 from gproxy.wire.json import JsonProblem, dumps, loads
@@ -211,7 +212,14 @@ def tool_calls_of(message: Mapping[str, Any], where: str, id_base: str) -> list[
             continue
         function = table(call, "function", here) or {}
         parts.append(
-            ToolCall(call_id, text(function, "name", here) or "", arguments_of(function), cache=cache, extras=extras)
+            ToolCall(
+                call_id,
+                text(function, "name", here) or "",
+                arguments_of(function),
+                signature=signature_of(call),
+                cache=cache,
+                extras=extras,
+            )
         )
     legacy = message.get("function_call")
     if isinstance(legacy, dict) and legacy.get("name"):
@@ -353,8 +361,11 @@ def mark(item: dict[str, Any], part: Any, losses: Losses, where: str) -> None:
         losses.add(Feature.CACHE_CONTROL, where)
 
 
-def written_call(call: ToolCall, losses: Losses, where: str) -> dict[str, Any]:
-    """A tool call. Arguments that were never written are an empty object, as JSON demands."""
+def written_call(call: ToolCall, losses: Losses, where: str, *, signs: bool = True) -> dict[str, Any]:
+    """A tool call. Arguments that were never written are an empty object, as JSON demands.
+
+    `signs`: whether whoever reads it knows the field that holds a signature, or skips it.
+    """
     if call.custom:
         return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
     item: dict[str, Any] = {
@@ -362,6 +373,10 @@ def written_call(call: ToolCall, losses: Losses, where: str) -> dict[str, Any]:
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments or "{}"},
     }
+    if signs:
+        item.update(extra_content(call, losses, where))
+    elif call.signature is not None:
+        losses.add(Feature.SIGNATURE, where)
     mark(item, call, losses, where)
     return item
 

@@ -37,6 +37,7 @@ from gproxy.protocols.openai_chat.content import (
     written_parts,
     written_thinking,
 )
+from gproxy.protocols.openai_chat.google import takes_signatures
 from gproxy.protocols.openai_chat.settings import (
     output_of,
     put,
@@ -211,7 +212,7 @@ def encode(request: Request, losses: Losses) -> bytes:
     own = of_own(request.extras, OWN)
     note_foreign(request.extras, OWN, losses)
     sampling = request.sampling
-    body: dict[str, Any] = {"model": request.model, "messages": _messages(request.turns, losses)}
+    body: dict[str, Any] = {"model": request.model, "messages": _messages(request, losses)}
     if request.stream:
         body["stream"] = True
     if request.include_usage is not None:
@@ -257,9 +258,10 @@ def encode(request: Request, losses: Losses) -> bytes:
     return dumps(body)
 
 
-def _messages(turns: tuple[Turn, ...], losses: Losses) -> list[dict[str, Any]]:
+def _messages(request: Request, losses: Losses) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
-    for i, turn in enumerate(turns):
+    signs = takes_signatures(request.model)
+    for i, turn in enumerate(request.turns):
         where = at("messages", i)
         note_foreign(turn.extras, OWN, losses, where)
         results = [part for part in turn.parts if isinstance(part, ToolResult)]
@@ -267,7 +269,7 @@ def _messages(turns: tuple[Turn, ...], losses: Losses) -> list[dict[str, Any]]:
         messages += [_tool_message(result, shown, losses, where) for result in results]
         others = tuple(part for part in turn.parts if not isinstance(part, ToolResult))
         if turn.role is Role.ASSISTANT:
-            messages.append(_assistant_message(turn, others, losses, where))
+            messages.append(_assistant_message(turn, others, losses, where, signs=signs))
         elif others or shown or not results:
             messages.append(_message(turn, (*shown, *others), losses, where))
     return messages
@@ -280,7 +282,9 @@ def _message(turn: Turn, parts: tuple[Part, ...], losses: Losses, where: str) ->
     return {**message, **of_own(turn.extras, OWN)}
 
 
-def _assistant_message(turn: Turn, parts: tuple[Part, ...], losses: Losses, where: str) -> dict[str, Any]:
+def _assistant_message(
+    turn: Turn, parts: tuple[Part, ...], losses: Losses, where: str, *, signs: bool
+) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant"}
     spoken = tuple(p for p in parts if not isinstance(p, Refusal | Audio))
     message["content"] = _joined(written_parts(spoken, losses, where)) if spoken else None
@@ -313,7 +317,7 @@ def _assistant_message(turn: Turn, parts: tuple[Part, ...], losses: Losses, wher
     if legacy:
         message["function_call"] = {"name": legacy[0].name, "arguments": legacy[0].arguments}
     elif calls:
-        message["tool_calls"] = [written_call(call, losses, where) for call in calls]
+        message["tool_calls"] = [written_call(call, losses, where, signs=signs) for call in calls]
     put(message, name=turn.name)
     return {**message, **of_own(turn.extras, OWN)}
 

@@ -33,6 +33,7 @@ from gproxy.protocols.openai_chat.content import (
     written_citations,
     written_thinking,
 )
+from gproxy.protocols.openai_chat.google import extra_content
 from gproxy.protocols.openai_chat.usage import usage_of, written
 from gproxy.protocols.reading import at, of_own, rest, tables, text
 from gproxy.wire.json import JsonProblem, dumps, loads_lenient
@@ -260,6 +261,7 @@ def _message(choice: Choice, losses: Losses) -> dict[str, Any]:
                 annotations += written_citations(part.citations, length, losses, where)
                 said.append(part.text)
                 length += len(part.text)
+                extra_content(part, losses, where)
             case Refusal():
                 refusals.append(part.text)
             case Image():

@@ -51,6 +51,7 @@ from gproxy.protocols.openai_chat.content import (
     written_citations,
     written_thinking,
 )
+from gproxy.protocols.openai_chat.google import extra_content, signature_of
 from gproxy.protocols.openai_chat.response import (
     finish_word,
     images_of,
@@ -321,6 +322,7 @@ class _Choice:
         else:
             events = []
         said = inner.get("input") if custom is not None else arguments_of(inner)
+        state.signature = state.signature or signature_of(call)
         opened, self._parts = state.take(own_id, name, said if isinstance(said, str) else "", self._parts)
         return events + opened
 
@@ -366,7 +368,7 @@ class _Choice:
 class _Call:
     """One tool call; it opens once its name is known."""
 
-    __slots__ = ("_choice", "_custom", "_early", "_fallback_id", "_growing", "_legacy", "id", "named")
+    __slots__ = ("_choice", "_custom", "_early", "_fallback_id", "_growing", "_legacy", "id", "named", "signature")
 
     def __init__(self, choice: int, fallback_id: str, *, custom: bool, legacy: bool) -> None:
         self._choice = choice
@@ -377,6 +379,7 @@ class _Call:
         self._growing: Growing | None = None
         self.id = ""
         self.named = False
+        self.signature: Signature | None = None
 
     def take(self, own_id: str, name: str, said: str, next_index: int) -> tuple[list[Event], int]:
         self.id = self.id or own_id
@@ -387,7 +390,8 @@ class _Call:
             return [], next_index
         self.named = True
         extras = {OWN: {"function_call": True}} if self._legacy else {}
-        part = ToolCall(self.id or self._fallback_id, name, custom=self._custom, extras=extras)
+        own_id = self.id or self._fallback_id
+        part = ToolCall(own_id, name, custom=self._custom, signature=self.signature, extras=extras)
         self._growing = Growing(self._choice, next_index, part)
         return [self._growing.opened(), *self._growing.arguments(self._early)], next_index + 1
 
@@ -486,6 +490,8 @@ class Encoder:
                 name = "custom" if call.custom else "function"
                 value = "input" if call.custom else "arguments"
                 item = {"index": number, "id": call.id, "type": name, name: {"name": call.name, value: call.arguments}}
+                if call.signature is not None:
+                    item |= extra_content(call, self._losses, "choices")
                 return self._delta(event.choice, {"tool_calls": [item]})
             case Audio() as spoken:
                 own_id = of_own(spoken.extras, OWN).get("id", "audio_0")
@@ -518,6 +524,7 @@ class Encoder:
     def _close(self, event: PartClosed) -> bytes:
         match event.part:
             case Text() as part:
+                extra_content(part, self._losses, "choices")
                 self._lengths[event.choice] = self._lengths.get(event.choice, 0) + len(part.text)
             case ToolCall() as call if not call.arguments and not call.custom:
                 return self._arguments(event.choice, event.index, "{}")  # arguments must parse at the end
