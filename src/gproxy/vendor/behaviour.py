@@ -90,6 +90,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     """Reasoning tokens before the text; part of the output."""
     cached: Tokens = 0
     """Prompt tokens declared as read from a cache, on top of the counted ones."""
+    prefix_cache: bool = False
+    """Declare as read from a cache what a request begins with and the same key has sent before."""
     cache_write: Tokens = 0
     """Prompt tokens written to a 5 minute cache (Anthropic only)."""
     cache_write_1h: Tokens = 0

@@ -24,6 +24,7 @@ from gproxy.vendor.attempt import Attempt
 from gproxy.vendor.behaviour import DEFAULT, BadScript, Behaviour, build, nonce_of, of_body, of_model, parse
 from gproxy.vendor.connection import Connection, Gone, Request
 from gproxy.vendor.control import Control
+from gproxy.vendor.prefix_cache import PrefixCache
 from gproxy.vendor.scripts import Gate, Script, Scripts
 from gproxy.vendor.sending import Coder, Header, head, splitter
 from gproxy.vendor.tally import How, Seen, Tally, digest, now_us
@@ -60,6 +61,7 @@ class VendorServer:
         self.fixtures = fixtures
         self.scripts = Scripts()
         self.tally = Tally(count_file)
+        self._prefixes = PrefixCache()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._control = Control(self) if control else None
         self._connections: set[Connection] = set()
@@ -178,6 +180,8 @@ class VendorServer:
             if self.scripts.queued:
                 layers.append(self.scripts.take(facts))
             wish = build(self.default, *layers)
+            if wish.prefix_cache and ask is not None:
+                wish = self._from_cache(wish, ask, key or "", request.body)
             splitter(wish.split)
             Coder(wish.encoding)
         except BadScript as error:
@@ -213,6 +217,11 @@ class VendorServer:
         if problem is None:
             return attempt, None
         return attempt, refusal(attempt, *problem)
+
+    def _from_cache(self, wish: Behaviour, ask: Ask, key: str, body: bytes) -> Behaviour:
+        tokens = ask.input_tokens if wish.input is None else wish.input
+        cached = int(tokens * self._prefixes.read(key, body))
+        return msgspec.structs.replace(wish, cached=cached, input=tokens - cached)
 
     def _immediate(self, attempt: Attempt, status: int, headers: list[Header], body: bytes) -> None:
         connection = attempt.connection

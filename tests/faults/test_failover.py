@@ -1,0 +1,166 @@
+"""A vendor that dies under load, one that fails half of everything, and conversations that stay where their cache is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from gproxy.vendor.behaviour import Behaviour
+from gproxy.vendor.server import VendorServer
+from gproxy.vendor.tally import Tally
+from tests.faults.engines import Row
+from tests.faults.lab import Lab, lab, until
+from tests.process import rig
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+
+
+def _provider(name: str, port: int, channel: str = "custom", *, keys: int = 2, rotation: str = "round_robin") -> str:
+    credentials = ", ".join(f'{{ api_key = "{rig.VENDOR_KEY}-{name}-{number}" }}' for number in range(keys))
+    return f"""
+[[providers]]
+name = "{name}"
+channel = "{channel}"
+settings = {{ base_url = "http://127.0.0.1:{port}", rotation = "{rotation}" }}
+credentials = [ {credentials} ]
+
+[[models]]
+provider_name = "{name}"
+model_id = "sim-model"
+price = {{ input = 1.0, output = 2.0, cache_read = 0.5 }}
+"""
+
+
+async def test_a_vendor_dies_under_load_behind_a_route_of_two_dialects(tmp_path: Path) -> None:
+    async with lab(tmp_path / "lab") as one:
+        doomed = VendorServer(control=True)
+        doomed.tally.close()
+        doomed.tally = one.vendor.tally  # one count, as if it were one network
+        port = await doomed.start()
+        route = """
+[[routes]]
+name = "duo"
+strategy = "failover"
+members = [
+  { provider_name = "doomed", model_id = "sim-model", tier = 0 },
+  { provider_name = "spare", model_id = "sim-model", tier = 1 },
+]
+"""
+        extra = _provider("doomed", port, "anthropic") + _provider("spare", one.vendor.port) + route
+        await one.start(extra=extra)
+        stop = asyncio.Event()
+        dialects = ("openai_chat", "anthropic_messages")
+        plan = one.plan(
+            None, "first=0.02,delay=0.01", stream=True, prefix="", model="duo", dialects=dialects, concurrency=12,
+            stream_share=0.5, max_output=100,
+        )  # fmt: skip
+        async with one.loading(plan, stop):
+            await one.seen(60)
+            killed_at = time.time()
+            doomed.tally = Tally(None)
+            await doomed.close()
+            await until(lambda: len(one.calls) >= 260, lambda: "260 answers")
+            stop.set()
+        rows = await _settled(one)
+    assert [call.problem for call in one.calls if call.problem] == []
+    failed = [call for call in one.calls if not call.complete]
+    # Only a stream that had begun when its vendor died ends with an error; nobody else notices.
+    assert all(call.stream and call.first_byte and call.started_at + call.first_byte <= killed_at for call in failed)
+    print(f"{len(one.calls)} calls, {len(failed)} streams broken by the vendor's death, {len(rows)} rows")
+    by = {name: [row for row in rows if row["provider_name"] == name] for name in ("doomed", "spare")}
+    assert len(by["doomed"]) > 20
+    assert len(by["spare"]) > 100
+    assert any(row["attempt_no"] > 1 for row in by["spare"]), "nobody was in flight when the vendor died"
+
+
+async def test_a_vendor_that_fails_half_of_everything_gets_no_storm_of_retries(tmp_path: Path) -> None:
+    async with lab(tmp_path / "lab") as one:
+        await one.start(extra=_provider("shaky", one.vendor.port, keys=8))
+        one.vendor.script("status=500", times=1_000_000, nonce="*[13579]")
+        stop = asyncio.Event()
+        plan = one.plan(None, "first=0.005", stream=False, prefix="/shaky", concurrency=8)
+        async with one.loading(plan, stop):
+            await asyncio.sleep(4)  # the storm's length, not a wait for something
+            stop.set()
+        asked = {attempt.nonce for attempt in one.attempts}
+        attempts = len(one.attempts)
+        one.vendor.scripts.queued.clear()
+        over, good = time.monotonic(), 0
+        while good < 20:
+            status = await _ask(one, "shaky")
+            good = good + 1 if status == 200 else 0
+            assert time.monotonic() - over < 10, "no recovery within 10 s"
+            if status != 200:
+                await asyncio.sleep(0.05)
+        took = time.monotonic() - over
+        await _settled(one)
+    assert len(asked) > 50
+    assert attempts <= 1.1 * len(asked) + 10
+    print(f"{len(one.calls)} calls, {len(asked)} reached the vendor in {attempts} attempts, well after {took:.2f} s")
+    assert [call.problem for call in one.calls if call.problem] == []
+
+
+async def _ask(one: Lab, provider: str) -> int:
+    body = {"model": "sim-model", "messages": [{"role": "user", "content": "nonce:after-0 hello"}]}
+    status, _, _ = await asyncio.to_thread(one.gateway.request, "POST", f"/{provider}/v1/chat/completions", body)
+    return status
+
+
+async def _settled(one: Lab) -> list[Row]:
+    """Every row is in, and they are what the vendors counted."""
+    await one.stop()
+    return await one.judge(unreachable=True)
+
+
+async def test_all_credentials_dead_is_said_at_once(tmp_path: Path) -> None:
+    async with lab(tmp_path / "lab") as one:
+        await one.start(extra=_provider("dead", one.vendor.port, keys=3).replace(rig.VENDOR_KEY, "bad-key"))
+        first = await _ask(one, "dead")
+        seen = one.vendor.tally.seen_count
+        calls = await one.run(20, prefix="/dead", concurrency=1)
+    assert (first, seen) == (503, 3)
+    assert one.vendor.tally.seen_count == seen
+    assert {(call.status, call.legal) for call in calls} == {(503, True)}
+    assert all("retry-after" in call.headers for call in calls)
+
+
+def turns(conversation: int, turn: int) -> list[dict[str, str]]:
+    """A conversation as its client sends it again and again, longer each time."""
+    said = [f"conversation {conversation} says {n}: " + "many words to remember " * 12 for n in range(2 * turn + 1)]
+    return [{"role": "assistant" if n % 2 else "user", "content": text} for n, text in enumerate(said)]
+
+
+async def test_conversations_stay_on_the_credential_that_holds_their_cache(tmp_path: Path) -> None:
+    async with lab(tmp_path / "lab") as one:
+        one.vendor.default = Behaviour(prefix_cache=True)
+        rotations = ("cache_affinity", "round_robin")
+        extra = "".join(_provider(name, one.vendor.port, keys=4, rotation=name) for name in rotations)
+        gateway = await one.start(extra=extra)
+        hits = dict.fromkeys(rotations, 0)
+        before: dict[tuple[str, int], int] = {}
+        follow_ups = 0
+        dice = random.Random(7)
+        for turn in range(6):
+            for conversation in dice.sample(range(13), 13):
+                body = {"model": "sim-model", "messages": turns(conversation, turn)}
+                follow_ups += turn > 0
+                for rotation in rotations:
+                    status, _, answer = await asyncio.to_thread(
+                        gateway.request, "POST", f"/{rotation}/v1/chat/completions", body
+                    )
+                    assert status == 200, answer
+                    usage = json.loads(answer)["usage"]
+                    # A hit read from the cache what the conversation was before this turn.
+                    cached = usage["prompt_tokens_details"]["cached_tokens"]
+                    hits[rotation] += turn > 0 and cached >= 0.9 * before[rotation, conversation]
+                    before[rotation, conversation] = usage["prompt_tokens"]
+        await _settled(one)
+    rates = {rotation: count / follow_ups for rotation, count in hits.items()}
+    print(f"hit rates over {follow_ups} follow-up turns: {rates}")
+    assert rates["cache_affinity"] >= 0.95
+    assert rates["round_robin"] <= 0.6
