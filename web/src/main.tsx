@@ -3,7 +3,7 @@ import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 
-import { ApiError, get } from "./lib/api";
+import { ApiError, get, hasSession } from "./lib/api";
 import { startLanguage } from "./lib/prefs";
 import { signedIn, signedOut } from "./lib/session";
 import type { Me } from "./lib/types";
@@ -30,6 +30,7 @@ async function begin() {
       </QueryClientProvider>
     </StrictMode>,
   );
+  if (!hasSession()) return signedOut();
   try {
     signedIn(await get<Me>("/user/me"));
   } catch {

@@ -91,15 +91,15 @@ function Frame() {
   }, []);
 
   return (
-    <div className="lg:grid lg:grid-cols-[15rem_1fr]">
+    <div className="lg:grid lg:grid-cols-[15rem_minmax(0,1fr)]">
       <a href="#main" className="sr-only rounded-lg bg-accent px-3 py-2 text-accent-ink focus:not-sr-only focus:fixed focus:top-2 focus:left-2 focus:z-50">{t("nav.skip")}</a>
-      <div className="sticky top-0 z-30 flex items-center justify-between gap-2 border-b border-line bg-panel px-3 py-2 lg:hidden">
+      <header className="sticky top-0 z-30 flex items-center justify-between gap-2 border-b border-line bg-panel px-3 py-2 lg:hidden">
         <Brand />
         <div className="flex">
           <IconButton label={t("nav.search")} onClick={() => setPalette(true)}><Search size={18} aria-hidden /></IconButton>
           <IconButton label={t("nav.menu")} aria-expanded={menu} aria-controls="menu" onClick={() => setMenu(!menu)}>{menu ? <X size={20} aria-hidden /> : <Menu size={20} aria-hidden />}</IconButton>
         </div>
-      </div>
+      </header>
       <aside id="menu" className={cx("border-line bg-panel lg:sticky lg:top-0 lg:flex lg:h-dvh lg:flex-col lg:border-r", menu ? "fixed inset-x-0 top-13 bottom-0 z-30 flex flex-col overflow-y-auto" : "hidden")}>
         <div className="hidden px-4 pt-4 pb-2 lg:block"><Brand /></div>
         <button type="button" onClick={() => setPalette(true)} className="mx-3 mt-2 hidden items-center gap-2 rounded-lg border border-line px-3 py-1.5 text-sm text-muted hover:bg-raised lg:flex">

@@ -23,6 +23,9 @@ function csrf(): string {
   return found ? decodeURIComponent(found.slice("gproxy_csrf=".length)) : "";
 }
 
+/** Whether this browser holds a session: its other half, the cookie with the token, is out of reach. */
+export const hasSession = () => csrf() !== "";
+
 export function queryText(query: Query): string {
   const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
   return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : "";

@@ -13,7 +13,8 @@ export function useRows<T>(path: string, filters: Filters = {}, options: { limit
     queryFn: ({ pageParam, signal }) => get<Page<T>>(path, { ...filters, limit: options.limit ?? 100, cursor: pageParam }, signal),
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor ?? undefined,
-    refetchInterval: options.every,
+    // Only the newest page keeps itself current: to read many pages anew would ask as many questions.
+    refetchInterval: ({ state }) => ((state.data?.pages.length ?? 0) <= 1 && options.every) || false,
     enabled: options.enabled ?? true,
   });
   return { ...query, rows: query.data?.pages.flatMap((page) => page.items) ?? [] };

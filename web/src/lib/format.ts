@@ -16,6 +16,7 @@ export function usd(value: string | number | null | undefined): string {
 }
 
 export const moment = (us: number) => new Intl.DateTimeFormat(locale(), { dateStyle: "medium", timeStyle: "medium" }).format(us / 1000);
+export const clock = (us: number) => new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false }).format(us / 1000);
 export const short = (us: number) =>
   new Intl.DateTimeFormat(locale(), { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false }).format(us / 1000);
 

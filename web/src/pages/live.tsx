@@ -46,7 +46,9 @@ export function LivePage() {
     else setLeaving((before) => ({ since: before?.since ?? word.at, state: word.ready?.state ?? "unreachable" }));
   }, [word]);
   const find = (name: string) => seconds(settings.data?.items.find((each) => each.name === name)?.in_force);
-  const left = leaving ? Math.max(0, find("shutdown_delay") + find("drain_timeout") - (Date.now() - leaving.since) / 1000) : 0;
+  // How long a drain may take is only known where the server tells; else the time since it began is.
+  const whole = find("shutdown_delay") + find("drain_timeout");
+  const gone = leaving ? (Date.now() - leaving.since) / 1000 : 0;
   const rows = flight.data?.items ?? [];
   return (
     <>
@@ -56,7 +58,7 @@ export function LivePage() {
       {leaving && (
         <div role="alert" className="mb-4 rounded-xl border border-warn bg-warn-soft p-4 text-warn">
           <p className="font-semibold">{leaving.state === "unreachable" ? t("drain.gone") : t("drain.title", { state: leaving.state })}</p>
-          <p className="nums">{t("drain.left", { s: Math.ceil(left), n: word?.ready?.in_flight ?? "–" })}</p>
+          <p className="nums">{t(whole ? "drain.left" : "drain.since", { s: Math.ceil(whole ? Math.max(0, whole - gone) : gone), n: word?.ready?.in_flight ?? "–" })}</p>
         </div>
       )}
       <Card title={t("live.inflight", { n: count(flight.data?.count ?? 0), limit: count(flight.data?.limit ?? 0) })}>

@@ -3,7 +3,7 @@ import { CheckCircle2, Circle, RefreshCw } from "lucide-react";
 import { useMemo, useState, type ReactNode } from "react";
 
 import { useAll, useRead } from "../lib/data";
-import { bucket, compact, count, DAY, HOUR, ms, nowUs, percent, quantile, usd } from "../lib/format";
+import { bucket, clock, compact, count, DAY, HOUR, ms, nowUs, percent, quantile, usd } from "../lib/format";
 import { usePrefs, type TextKey } from "../lib/prefs";
 import type { Overview, Page, Provider, Series, Top, Usage, User } from "../lib/types";
 import { Badge, Card, cx, Empty, IconButton, PageHead, Segmented, Skeleton, Trouble } from "../ui/base";
@@ -77,7 +77,7 @@ export function OverviewPage() {
           </span>
         } />
       </div>
-      <div className="grid gap-4 lg:grid-cols-2">
+      <div className="grid grid-cols-1 gap-4 lg:grid-cols-2">
         <Card title={t("overview.overtime")}>
           <div className="p-3"><Chart label={t("overview.overtime")} stacked ticks={names} format={compact} colours={["var(--c2)", "var(--c4)"]} lines={[{ name: t("overview.ok"), values: at((point) => point.attempts - point.failures) }, { name: t("overview.bad"), values: at((point) => point.failures) }]} /></div>
         </Card>
@@ -88,7 +88,7 @@ export function OverviewPage() {
             <Segmented label={t("word.group")} value={by} onChange={setBy} options={(["model_served", "provider_name", "user_id"] as const).map((value) => ({ value, label: t(`by.${value}`) }))} />
           </span>
         }>
-          <div className="grid gap-4 lg:grid-cols-[1fr_20rem]">
+          <div className="grid grid-cols-1 gap-4 lg:grid-cols-[minmax(0,1fr)_20rem]">
             <div className="min-w-0 p-3"><Chart label={t("overview.by")} stacked ticks={names} format={measures[measure].format} lines={grouped} height={230} /><Legend lines={grouped} /></div>
             <ol className="space-y-3 px-4 pt-1 pb-4 lg:pt-4">
               {top.data?.items.map((row) => {
@@ -140,7 +140,7 @@ function Latency({ rows, error, since, until }: { rows: Usage[] | undefined; err
     const sorted = (pick: (row: Usage) => number | null) => known.map(pick).filter((value) => value !== null).sort((a, b) => a - b);
     return {
       count: known.length,
-      ticks: boxes.map((_, index) => bucket(from + index * width, "hour")),
+      ticks: boxes.map((_, index) => (width < 120_000_000 ? clock(from + index * width) : bucket(from + index * width, "hour"))),
       lines: [
         { name: t("latency.first50"), values: line("first", 0.5) }, { name: t("latency.first95"), values: line("first", 0.95) },
         { name: t("latency.total50"), values: line("total", 0.5) }, { name: t("latency.total95"), values: line("total", 0.95) },

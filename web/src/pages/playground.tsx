@@ -79,7 +79,7 @@ export function PlaygroundPage() {
   return (
     <>
       <PageHead title={t("play.title")} text={t("play.text")} />
-      <div className="grid gap-4 lg:grid-cols-2">
+      <div className="grid grid-cols-1 gap-4 lg:grid-cols-2">
         <Card title={t("play.ask")}>
           <form className="space-y-4 p-4" onSubmit={(event) => { event.preventDefault(); void run(); }}>
             <div className="flex items-end gap-2">

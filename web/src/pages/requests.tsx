@@ -21,7 +21,7 @@ export function RequestsPage() {
   const users = useAll<User>("users");
   const providers = useAll<Provider>("providers");
   const { span, ...equal } = filters;
-  const source = useRows<Usage>("/admin/usages", { ...equal, since: since || null }, { limit: 50 });
+  const source = useRows<Usage>("/admin/usages", { ...equal, since: since || null }, { limit: 50, every: 3000 });
   const put = (change: Partial<typeof NONE>) => {
     setFilters({ ...filters, ...change });
     if (change.span) setSince(SPANS[change.span] ? nowUs() - (SPANS[change.span] as number) : 0);

@@ -76,6 +76,7 @@ export const zh: Text = {
   "do.signout": "退出登录",
   "drain.gone": "服务器不再接受新连接。它可能正在完成请求，或已经结束。",
   "drain.left": "最多 {s} 秒后结束 · {n} 个进行中",
+  "drain.since": "已 {s} 秒 · {n} 个进行中",
   "drain.title": "服务器正在关闭（{state}）",
   "error.csrf": "页面令牌已失效：请刷新页面后重试。",
   "error.last_admin": "请先将其他人设为管理员。",

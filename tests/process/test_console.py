@@ -1,0 +1,379 @@
+"""The console in a real browser, against a real gateway and the simulated vendor."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Response, expect, sync_playwright
+
+from tests.process import rig
+
+pytestmark = pytest.mark.process
+
+PASSWORD = "correct horse battery staple"
+ROOT_KEY = "sk-root-0123456789abcdef"
+SEED = f"""
+[[users]]
+name = "root"
+password = "{PASSWORD}"
+is_admin = true
+[[users.keys]]
+api_key = "{ROOT_KEY}"
+[[permissions]]
+user_name = "root"
+model_pattern = "*"
+[[rate_limits]]
+user_name = "alice"
+model_pattern = "*"
+rpm = 600
+[[quotas]]
+user_name = "alice"
+quota = 5
+[[routes]]
+name = "best"
+strategy = "failover"
+members = [
+  {{ provider_name = "main", model_id = "sim-model", tier = 0, weight = 1 }},
+  {{ provider_name = "main", model_id = "gpt-4.1-mini", tier = 1, weight = 1 }},
+]
+"""
+PAGES = (
+    "overview", "live", "providers", "providers/main", "models", "users", "users/alice", "requests", "usage",
+    "playground", "shutdowns", "audit", "settings", "account",
+)  # fmt: skip
+CORPUS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "'-alert(3)-'",
+    "<svg/onload=alert(4)>",
+    "javascript:alert(5)",
+    "{{constructor.constructor('alert(6)')()}}",
+    "</textarea><iframe srcdoc='<script>parent.alert(7)</script>'>",
+    "\u202e\u2066<b>bold</b>",
+    "x" * 180,
+)
+AXE = rig.ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def _needed(what: str, there: bool) -> None:
+    if not there:
+        if os.environ.get("CI") == "true" and what == "chromium":
+            pytest.fail(f"{what} is not installed")
+        pytest.skip(f"{what} is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    _needed("chromium", path is not None)
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, vendor: rig.Vendor) -> Iterator[rig.Gateway]:
+    with rig.gateway(tmp_path_factory.mktemp("console"), rig.seed(vendor.port, SEED)) as made:
+        for model in ("main/sim-model", "fast", "main/no-such-model"):
+            made.request(
+                "POST", "/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+            )
+        made.rows(2)
+        yield made
+
+
+class Watched:
+    """A page, and everything on it that must not happen."""
+
+    def __init__(self, context: BrowserContext, gateway: rig.Gateway) -> None:
+        self.gateway = gateway
+        self.faults: list[str] = []
+        self.page = context.new_page()
+        self.page.set_default_timeout(10_000)
+        self.page.on("dialog", self._dialog)
+        self.page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+        self.page.on("console", lambda line: self._said(line.text))
+        self.page.on("response", self._came)
+        self.page.add_init_script(
+            "addEventListener('securitypolicyviolation', (e) => console.error('POLICY ' + e.violatedDirective + ' ' + e.blockedURI))"
+        )
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self.faults.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _said(self, text: str) -> None:
+        if "POLICY" in text or "Content Security Policy" in text:
+            self.faults.append(text)
+
+    def _came(self, response: Response) -> None:
+        if not response.url.startswith((self.gateway.url, "blob:")):
+            self.faults.append(f"another host: {response.url}")
+        if response.status >= 500:
+            self.faults.append(f"{response.status} {response.url}")
+
+    def open(self, path: str) -> Page:
+        self.page.goto(f"{self.gateway.url}/console/{path}")
+        self.page.locator("h1").first.wait_for()
+        return self.page
+
+    def sign_in(self, name: str = "root") -> Page:
+        page = self.page
+        page.goto(f"{self.gateway.url}/")
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.locator("main#main h1").wait_for()
+        return page
+
+
+@pytest.fixture
+def watched(browser: Browser, house: rig.Gateway) -> Iterator[Watched]:
+    context = browser.new_context(locale="en-US", viewport={"width": 1280, "height": 900})
+    made = Watched(context, house)
+    yield made
+    context.close()
+    assert made.faults == []
+
+
+def root(
+    gateway: rig.Gateway, method: str, path: str, body: object = None, status: int | None = None
+) -> dict[str, object]:
+    code, _, content = gateway.request(method, path, body, key=ROOT_KEY)
+    assert status is None or code == status, (path, code, content)
+    found: dict[str, object] = json.loads(content) if content else {}
+    return found
+
+
+def add(page: Page, opener: str, **fields: str) -> None:
+    """Open an editor, fill it by the names of its fields, and save."""
+    page.get_by_role("button", name=opener, exact=True).first.click()
+    sheet = page.get_by_role("dialog")
+    for name, value in fields.items():
+        control = sheet.locator(f'[name="{name}"]')
+        if control.evaluate("(each) => each.tagName") == "SELECT":
+            control.select_option(value)
+        else:
+            control.fill(value)
+    sheet.get_by_role("button", name="Create", exact=True).click()
+
+
+def test_from_an_empty_provider_to_a_first_request(watched: Watched, vendor: rig.Vendor) -> None:
+    page = watched.sign_in()
+    page.get_by_role("link", name="Providers").click()
+    add(
+        page,
+        "Add provider",
+        channel="custom",
+        name="fresh",
+        **{"settings.base_url": f"http://127.0.0.1:{vendor.port}/v1"},
+    )
+    page.get_by_role("heading", name="fresh", exact=True).wait_for()
+    add(page, "Add credential", label="first", **{"fields.api_key": f"{rig.VENDOR_KEY}-9"})
+    page.get_by_text("first", exact=True).wait_for()
+    page.get_by_role("button", name="Test", exact=True).click()
+    page.get_by_text("Works:").wait_for()
+
+    page.get_by_role("tab", name="Models").click()
+    page.get_by_role("button", name="Pull models").click()
+    page.get_by_role("dialog").get_by_text("The vendor lists").wait_for()
+    page.keyboard.press("Escape")
+    add(page, "Add model", model_id="sim-fresh", **{"pricing.input": "1", "pricing.output": "2"})
+    page.get_by_text("$1 / $2").wait_for()
+
+    page.get_by_role("link", name="Users").click()
+    add(page, "Add user", name="newcomer")
+    page.get_by_role("heading", name="newcomer", exact=True).wait_for()
+    add(page, "Create key", label="laptop")
+    key = page.get_by_test_id("secret").inner_text()
+    page.get_by_role("button", name="I have kept it").click()
+    expect(page.get_by_text(key)).to_have_count(0)
+    page.get_by_role("tab", name="Permissions").click()
+    add(page, "Add permission", model_pattern="*")
+    page.locator("code", has_text="*").wait_for()
+
+    page.get_by_role("link", name="Playground").click()
+    page.get_by_label("Key").fill(key)
+    page.get_by_label("Model").fill("fresh/sim-fresh")
+    for dialect in ("openai_chat", "anthropic_messages", "gemini", "openai_responses"):
+        page.get_by_label("Dialect").select_option(dialect)
+        page.get_by_role("button", name="Send", exact=True).click()
+        page.get_by_text("total").wait_for()
+        assert len(page.get_by_test_id("answer").inner_text().split()) >= 8, dialect
+        assert page.get_by_role("alert").count() == 0
+
+    page.get_by_role("link", name="Requests").click()
+    page.get_by_label("User").select_option("newcomer")
+    rows = page.locator("tbody tr")
+    expect(rows.first).to_contain_text("fresh/sim-fresh")
+    expect(rows).to_have_count(4)
+    rows.first.get_by_role("button").click()
+    page.get_by_role("dialog").get_by_text("price_version").wait_for()
+
+
+def test_what_others_wrote_is_only_text(watched: Watched) -> None:
+    house = watched.gateway
+    for number, text in enumerate(CORPUS):
+        root(house, "POST", "/admin/users", {"name": f"u{number} {text}"})
+        root(house, "POST", "/admin/models", {"provider_name": "main", "model_id": text, "display_name": text})
+        root(house, "POST", "/admin/aliases", {"alias": f"a{number} {text}", "provider_name": "main", "model_id": text})
+        root(house, "POST", "/admin/keys", {"user_name": "alice", "label": text})
+        root(
+            house,
+            "POST",
+            "/admin/credentials",
+            {"provider_name": "other", "label": text, "fields": {"api_key": f"x{number}"}},
+        )
+        # The name a client asks for lands in the ledger, the vendor's words in its error.
+        said = {
+            "model": f"main/{text}",
+            "messages": [{"role": "user", "content": f"[[sim status=400,message={text}]]"}],
+        }
+        house.request("POST", "/v1/chat/completions", said)
+    page = watched.sign_in()
+    for path in ("overview", "models", "users", "users/alice", "providers/other", "requests", "audit", "usage"):
+        watched.open(path)
+        page.wait_for_load_state("networkidle")
+    watched.open("users/" + "u1%20%22%3E%3Cimg%20src%3Dx%20onerror%3Dalert(2)%3E")
+    page.get_by_role("heading", name='"><img src=x').wait_for()
+    watched.open("playground")
+    page.get_by_label("Key").fill(rig.ALICE)
+    page.get_by_label("Model").fill("main/sim-model")
+    page.get_by_label("Prompt").fill("[[sim status=400,message=<img src=x onerror=alert(9)>]]")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.get_by_role("alert").wait_for()
+    assert page.locator("img").count() == 0
+
+
+def test_a_session_that_ends_keeps_the_form(watched: Watched) -> None:
+    page = watched.sign_in()
+    page.get_by_role("link", name="Users").click()
+    page.get_by_role("button", name="Add user").click()
+    page.get_by_role("dialog").locator('[name="name"]').fill("kept")
+    page.context.clear_cookies(name="gproxy_session")
+    page.get_by_role("dialog").get_by_role("button", name="Create").click()
+    door = page.get_by_role("dialog", name="Your session has ended")
+    door.get_by_label("Password").fill(PASSWORD)
+    door.get_by_role("button", name="Sign in").click()
+    expect(door).to_have_count(0)
+    sheet = page.get_by_role("dialog", name="Add user")
+    expect(sheet.locator('[name="name"]')).to_have_value("kept")
+    sheet.get_by_role("button", name="Create").click()
+    page.get_by_role("heading", name="kept", exact=True).wait_for()
+
+
+def test_two_administrators_at_one_row_get_a_choice(watched: Watched) -> None:
+    page = watched.sign_in()
+    watched.open("providers/other")
+    page.get_by_role("button", name="Edit", exact=True).first.click()
+    sheet = page.get_by_role("dialog")
+    sheet.locator('[name="label"]').fill("mine")
+    root(watched.gateway, "PATCH", "/admin/providers/other", {"label": "theirs"}, status=200)
+    sheet.get_by_role("button", name="Save").click()
+    sheet.get_by_text("Somebody else has changed this row").wait_for()
+    sheet.get_by_label("Theirs: theirs").check()
+    sheet.get_by_label("Mine: mine").check()
+    sheet.get_by_role("button", name="Save this choice").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert root(watched.gateway, "GET", "/admin/providers/other")["label"] == "mine"
+
+
+def test_refusals_land_on_their_fields_and_deleting_asks_for_the_name(watched: Watched) -> None:
+    page = watched.sign_in()
+    watched.open("providers")
+    page.get_by_role("button", name="Add provider").first.click()
+    sheet = page.get_by_role("dialog")
+    sheet.locator('[name="name"]').fill("main")
+    sheet.get_by_role("button", name="Create").click()
+    expect(sheet.locator('[name="name"]')).to_have_attribute("aria-invalid", "true")
+    sheet.locator('[name="name"]').fill("doomed")
+    sheet.get_by_role("button", name="Create").click()
+    page.get_by_role("heading", name="doomed", exact=True).wait_for()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    ask = page.get_by_role("dialog")
+    expect(ask.get_by_role("button", name="Delete provider")).to_be_disabled()
+    ask.get_by_role("textbox").fill("doomed")
+    ask.get_by_role("button", name="Delete provider").click()
+    page.get_by_role("heading", name="Providers", exact=True).wait_for()
+    assert watched.gateway.request("GET", "/admin/providers/doomed", key=ROOT_KEY)[0] == 404
+
+
+def test_the_keyboard_goes_everywhere_and_the_language_changes(watched: Watched) -> None:
+    page = watched.sign_in()
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox", name="Go to").fill("alice")
+    page.get_by_role("option", name="alice").wait_for()
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="alice", exact=True).wait_for()
+    page.keyboard.press("Control+k")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="切换到中文").click()
+    page.get_by_role("link", name="提供商").wait_for()
+    assert page.locator("html").get_attribute("lang") == "zh-CN"
+
+
+def test_a_user_without_rights_sees_their_own_things_only(watched: Watched) -> None:
+    page = watched.sign_in("alice")
+    page.get_by_role("heading", name="My account").wait_for()
+    expect(page.get_by_role("navigation", name="Main").get_by_role("link")).to_have_text(["Playground", "My account"])
+    page.get_by_text("of $5.00 used").wait_for()
+    page.goto(f"{watched.gateway.url}/console/users")
+    page.get_by_role("heading", name="My account").wait_for()
+    add(page, "Create key", label="own")
+    page.get_by_test_id("secret").wait_for()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_reads_well_at_every_width(browser: Browser, house: rig.Gateway, theme: str, tmp_path: Path) -> None:
+    _needed("axe-core (npm ci in web/)", AXE.exists())
+    shots = Path(os.environ.get("GPROXY_SCREENSHOTS") or tmp_path)
+    shots.mkdir(parents=True, exist_ok=True)
+    context = browser.new_context(locale="en-US", color_scheme="dark" if theme == "dark" else "light", bypass_csp=False)
+    seen = Watched(context, house)
+    page = seen.sign_in()
+    axe = AXE.read_text("utf-8")
+    found: list[str] = []
+    for path in PAGES:
+        seen.open(path)
+        page.wait_for_load_state("networkidle") if path != "live" else page.locator(
+            "main table, main section"
+        ).first.wait_for()
+        for width in (1280, 768, 390):
+            page.set_viewport_size({"width": width, "height": 844})
+            page.screenshot(path=shots / f"{path.replace('/', '-')}-{theme}-{width}.png")
+            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                found.append(f"{path} is wider than {width}")
+            if width == 768:
+                continue
+            page.evaluate(axe)
+            result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            found += [
+                f"{path} {width}: {each['id']} {each['nodes'][0]['html'][:200]}"
+                for each in result["violations"]
+                if each["impact"] in ("serious", "critical")
+            ]
+    context.close()
+    assert found == []
+    assert seen.faults == []
+
+
+def test_the_drain_is_seen(browser: Browser, tmp_path: Path, vendor: rig.Vendor) -> None:
+    context = browser.new_context(locale="en-US")
+    with rig.gateway(tmp_path, rig.seed(vendor.port, SEED), "--shutdown-delay", "3s", "--drain-timeout", "5s") as made:
+        seen = Watched(context, made)
+        page = seen.sign_in()
+        page.get_by_role("link", name="Live").click()
+        page.get_by_text("server: ready").wait_for()
+        seen.faults.clear()
+        made.signal(signal.SIGTERM)
+        page.get_by_text("The server is shutting down").wait_for()
+        context.close()
+        assert made.wait() == 0
