@@ -9,6 +9,7 @@ import typer
 
 from gproxy.cli import serve
 from gproxy.cli.options import with_flags
+from gproxy.cli.remote_commands import add_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +122,7 @@ _add(db, "check", _schema_check, "dsn", "data_dir")
 _add(db, "current", _current, "dsn", "data_dir")
 _add(journal, "inspect", _inspect, "data_dir")
 _add(journal, "replay", _replay, "dsn", "data_dir", "secret_key")
+add_commands(app, _typer)
 
 
 def run(words: list[str]) -> int:
