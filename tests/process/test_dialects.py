@@ -367,6 +367,42 @@ def test_small_dialects_are_passed_on(gateway: rig.Gateway, clients: Clients) ->
     assert len(found.embeddings) == 2
 
 
+def test_embeddings_come_in_both_shapes_from_either(gateway: rig.Gateway, clients: Clients) -> None:
+    embedded = clients.openai.embeddings.create(model="gemini/sim-model", input=["one two", "three"])
+    assert embedded.model == "gemini/sim-model"
+    assert embedded.usage.prompt_tokens > 0
+    native = clients.gemini.models.embed_content(model="gemini/sim-model", contents=["one two", "three"])
+    assert native.embeddings
+    for mine, theirs in zip(embedded.data, native.embeddings, strict=True):
+        assert mine.embedding == pytest.approx(theirs.values, abs=1e-6)
+    found = clients.gemini.models.embed_content(model="chat/sim-model", contents=["one two", "three"])
+    assert found.embeddings
+    assert len(found.embeddings) == 2
+    wanted = "SELECT * FROM usages WHERE operation = 'embed' AND dialect_in <> dialect_out"
+
+    def landed() -> list[dict[str, Any]] | None:
+        rows = gateway.query(wanted)
+        return rows if len(rows) == 2 else None
+
+    rows = rig.await_that(landed, gateway, "both rows")
+    pairs = {(row["dialect_in"], row["dialect_out"], row["outcome"]) for row in rows}
+    assert pairs == {("openai_embeddings", "gemini", "complete"), ("gemini", "openai_embeddings", "complete")}
+    assert all(row["input_tokens"] > 0 for row in rows)
+    single = {"content": {"parts": [{"text": "one two"}]}, "outputDimensionality": 4}
+    status, _, body = gateway.request("POST", "/v1beta/models/chat/sim-model:embedContent", single)
+    assert status == 200, body
+    assert json.loads(body)["embedding"]["values"]
+
+
+def test_embeddings_that_fail_do_so_in_the_callers_words(gateway: rig.Gateway) -> None:
+    status, _, body = gateway.request("POST", "/v1/embeddings", {"model": "gemini/sim-model", "input": [[1, 2]]})
+    assert status == 400
+    assert json.loads(body)["error"]["param"] == "input"
+    asked = {"content": {"parts": [{"text": "[[sim status=422,message=loose]]"}]}}
+    status, _, body = gateway.request("POST", "/v1beta/models/chat/sim-model:embedContent", asked)
+    assert (status, json.loads(body)["error"]["message"]) == (422, "loose")
+
+
 def test_what_a_channel_cannot_do_is_501(gateway: rig.Gateway) -> None:
     for path, model in (("/v1/responses/compact", "chat"), ("/v1/embeddings", "messages"), ("/v1/rerank", "gemini")):
         status, _, body = gateway.request("POST", path, {"model": f"{model}/sim-model", "input": "a"})

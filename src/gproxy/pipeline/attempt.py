@@ -230,7 +230,7 @@ class Attempts:
                 now_us=self._clock.now_us(),
                 token=token,
                 content_type=what.content_type,
-                batch=x.call.batch,
+                batch=what.batch,
             )
         except JsonProblem as problem:
             raise Refused(Failure(Kind.INVALID_REQUEST, problem.text, param=problem.field)) from None

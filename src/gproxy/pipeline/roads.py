@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from gproxy.canonical.loss import LossPolicy
 from gproxy.canonical.operation import Dialect, Operation
@@ -31,14 +33,15 @@ _MAY_STREAM: Final = frozenset(
 _SSE: Final = "alt=sse"
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(msgspec.Struct, frozen=True):
     """What goes upstream beside the body."""
 
     endpoint: Endpoint
     headers: list[Header]
     query: str
     content_type: bytes
+    batch: bool = False
+    """Whether the endpoint's path for several at once is meant."""
 
 
 def operation_of(x: Exchange) -> Operation:
@@ -148,6 +151,10 @@ def translator_of(
             from gproxy.translate.counting import Count
 
             return Count(way.dialect, way.to, names)
+        case Way.EMBED:
+            from gproxy.translate.embedding import Embed, Pair
+
+            return Embed(Pair(way.dialect, way.to, names, way.loss, batch=x.call.batch))
         case _:
             return Passthrough(
                 x.call.dialect,
@@ -167,14 +174,14 @@ def carried(x: Exchange, way: Road[Endpoint]) -> Carried:
     if way.way is not Way.PASSTHROUGH:
         # Version and query belong to the dialect the caller speaks; here the channel's own hold.
         headers = [pair for pair in x.call.headers if pair[0] != b"anthropic-version"]
-        return Carried(endpoint, headers, "", _JSON)
+        return Carried(endpoint, headers, "", _JSON, batch=bool(endpoint.batch_path))
     if wants_array(x):
         kept = [field for field in endpoint.query.split("&") if field != _SSE]
         endpoint = replace(endpoint, query="&".join(kept))
     content_type = _JSON
     if takes_form(x):
         content_type = _content_type(x)
-    return Carried(endpoint, list(x.call.headers), x.call.query, content_type)
+    return Carried(endpoint, list(x.call.headers), x.call.query, content_type, batch=x.call.batch)
 
 
 def adjusted(body: bytes, what: Carried, vendor: Vendor) -> bytes:

@@ -139,7 +139,7 @@ class Hub:
             )
         written = self._upstream.encode_request(self._adapted(asked), self.losses)
         if setup.loss is LossPolicy.FORBID and self.losses:
-            raise Refused(_forbidden(self.losses.found[0], setup))
+            raise Refused(forbidden(self.losses.found[0], setup.dialect, setup.dialect_out))
         return written
 
     def _adapted(self, asked: Request) -> Request:
@@ -373,10 +373,11 @@ def _weight(part: Part) -> int:
             return 0
 
 
-def _forbidden(loss: Loss, setup: Setup) -> Failure:
+def forbidden(loss: Loss, dialect: Dialect, dialect_out: Dialect) -> Failure:
+    """The refusal where a provider forbids losses: 400, naming the field."""
     field = loss.field or loss.feature.value
     text = (
-        f"`{field}` cannot be carried from {setup.dialect.value} to this model's {setup.dialect_out.value} "
+        f"`{field}` cannot be carried from {dialect.value} to this model's {dialect_out.value} "
         f"({loss.feature.value}), and its provider forbids losses"
     )
     return Failure(Kind.INVALID_REQUEST, text, param=field)

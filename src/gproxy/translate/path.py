@@ -58,6 +58,8 @@ class Way(Enum):
     HUB = "hub"
     COUNT = "count"
     """Another dialect's token counter, its figure said in the client's words."""
+    EMBED = "embed"
+    """The other shape of embeddings."""
     LOCAL = "local"
 
 
@@ -81,6 +83,9 @@ class NoRoad:
 
     reason: str
 
+
+EMBEDDINGS: Final = frozenset({Dialect.OPENAI_EMBEDDINGS, Dialect.GEMINI})
+"""The shapes of embeddings that there are; each can be had from the other."""
 
 _SWAPPED: Final = {Operation.STREAM: Operation.GENERATE, Operation.GENERATE: Operation.STREAM}
 
@@ -124,6 +129,11 @@ def _translated(
             if entry is not None and entry.support == "native" and counting.can(dialect, other):
                 return Road(Way.COUNT, operation, dialect, other, entry, loss)
         return Road(Way.LOCAL, operation, dialect, dialect, None, loss)
+    if operation is Operation.EMBED:
+        entry = None if to is None else vendor.endpoint(operation, to, model)
+        if to is None or entry is None or entry.support != "native" or {dialect, to} != EMBEDDINGS:
+            return None
+        return Road(Way.EMBED, operation, dialect, to, entry, loss)
     # What the table says comes first; a model that is served in another dialect is reached in that one.
     others = dict.fromkeys([*([to] if to else ()), *GENERATE_DIALECTS])
     return _hub(vendor, operation, dialect, model, tuple(others), loss)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from gproxy.canonical.failure import VendorError
 from gproxy.canonical.operation import Dialect, Operation
@@ -17,8 +18,7 @@ FREE: Final = frozenset({Operation.COUNT_TOKENS})
 """Operations that use no tokens, whatever figures their answers hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(msgspec.Struct, frozen=True):
     """The model's names on both sides of one attempt. `asked` is what the client sent, `upstream` what the vendor is asked for."""
 
     asked: str
