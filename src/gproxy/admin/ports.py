@@ -15,6 +15,7 @@ from gproxy.channels.vendor import Vendor
 from gproxy.clock import Clock
 from gproxy.pipeline.in_flight import InFlight
 from gproxy.pipeline.ports import Upstream
+from gproxy.pipeline.refresh import Tokens
 from gproxy.routing.plan import Board
 from gproxy.secret import Secret
 from gproxy.seed.schema import Seed
@@ -263,6 +264,8 @@ class Ports:
     in_flight: InFlight
     upstream: Upstream
     proxy: str | None
+    tokens: Tokens
+    """For credentials that sign with an access token."""
     channels: Mapping[str, Vendor]
     clock: Clock
     setting_notes: Callable[[], Sequence[SettingNote]]

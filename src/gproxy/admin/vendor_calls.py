@@ -17,13 +17,14 @@ from gproxy.admin.ports import Ports, Row
 from gproxy.admin.record_routes import Id
 from gproxy.admin.upstream_resources import UPSTREAM, ModelCreate
 from gproxy.canonical.operation import Dialect, Operation
-from gproxy.channels.auth.scheme import TokenNeeded
-from gproxy.channels.request import Unsendable, prepare
+from gproxy.channels.auth.scheme import Token, TokenNeeded
+from gproxy.channels.request import prepare
 from gproxy.channels.vendor import Endpoint
 from gproxy.channels.verdicts import Verdict, VerdictKind, judge, judge_fault, read_error
 from gproxy.errors import UpstreamFault
 from gproxy.ids import CredentialId
 from gproxy.routing.provider import Credential, Provider
+from gproxy.wire.http import UpstreamRequest
 
 _LARGEST: Final = 16 * 1024 * 1024
 _MOST_PAGES: Final = 20
@@ -155,7 +156,7 @@ def _held(ports: Ports, credential_id: str) -> tuple[Provider, Credential]:
 
 
 async def list_models(ports: Ports, provider: Provider, credential: Credential) -> Listing:
-    """Ask the vendor. Raises `Problem` (501) where it has no list or needs a token first."""
+    """Ask the vendor. Raises `Problem` (501) where it has no list."""
     entries = (provider.vendor.endpoint(Operation.LIST_MODELS, dialect) for dialect in Dialect)
     endpoint = next((entry for entry in entries if entry is not None), None)
     if endpoint is None or not endpoint.path:
@@ -179,15 +180,29 @@ async def _ask(
     ports: Ports, provider: Provider, credential: Credential, endpoint: Endpoint, query: str
 ) -> tuple[int | None, Verdict, Any]:
     now_us = ports.clock.now_us()
-    try:
-        request = prepare(
-            provider, credential, endpoint, model="", body=b"", query=query, now_us=now_us, content_type=b""
+
+    def made(token: Token | None) -> UpstreamRequest:
+        return prepare(
+            provider,
+            credential,
+            endpoint,
+            model="",
+            body=b"",
+            query=query,
+            now_us=now_us,
+            token=token,
+            content_type=b"",
         )
-    except TokenNeeded:
-        raise Problem(
-            501, "this credential signs with a token that is fetched first; that cannot be tested yet"
-        ) from None
-    except Unsendable as error:
+
+    try:
+        try:
+            request = made(ports.tokens.held(credential))
+        except TokenNeeded as needed:
+            granted = await ports.tokens.fetch(provider, credential, needed.exchange)
+            if isinstance(granted, Verdict):
+                return granted.status, granted, None
+            request = made(granted)
+    except ValueError as error:  # `Unsendable`, or a credential that holds nothing to sign with
         raise Problem(400, str(error)) from None
     if request.proxy is None:
         request.proxy = ports.proxy

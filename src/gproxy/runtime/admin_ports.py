@@ -35,6 +35,7 @@ from gproxy.admin.ports import (
 from gproxy.config.settings import Settings, all_settings
 from gproxy.config.sources import stored_fault
 from gproxy.ingress.peer import client_address, networks
+from gproxy.pipeline.refresh import Tokens
 from gproxy.secret import Secret
 from gproxy.seed.render import render
 from gproxy.seed.schema import GLOBAL_KEYS, Seed
@@ -490,6 +491,7 @@ def ports_of(world: World, health_changed: Callable[[], None]) -> Ports:
         in_flight=world.in_flight_requests,
         upstream=world.upstream,
         proxy=None if proxy is None else proxy.reveal(),
+        tokens=world.tokens or Tokens(world.upstream, world.clock, None if proxy is None else proxy.reveal()),
         channels=world.channels,
         clock=world.clock,
         setting_notes=lambda: setting_notes(world.settings),

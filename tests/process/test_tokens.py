@@ -1,0 +1,121 @@
+"""A service account end to end: one token for all who wait, renewed once when the vendor refuses it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.process import rig
+
+pytestmark = pytest.mark.process
+ADMIN = "sk-admin-0123456789abcdef"
+
+
+class TokenEndpoint(ThreadingHTTPServer):
+    """Grants the tokens it was given, the last one again and again; None is a refusal."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Grant)
+        self.tokens: list[str | None] = ["good"]
+        self.asked = 0
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/token"
+
+
+class _Grant(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, TokenEndpoint)
+        form = self.rfile.read(int(self.headers["content-length"]))
+        assert b"jwt-bearer" in form
+        server.asked += 1
+        token = server.tokens.pop(0) if len(server.tokens) > 1 else server.tokens[0]
+        content: dict[str, Any] = {"access_token": token, "expires_in": 3600} if token else {"error": "invalid_grant"}
+        body = json.dumps(content).encode()
+        self.send_response(200 if token else 400)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
+        """Silent."""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[TokenEndpoint]:
+    server = TokenEndpoint()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def seed(vendor: int, endpoint: TokenEndpoint) -> str:
+    pem = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    key_file = {
+        "type": "service_account", "client_email": "gproxy@example.iam.gserviceaccount.com", "project_id": "demo",
+        "private_key": pem.decode(), "token_uri": endpoint.uri,
+    }  # fmt: skip
+    extra = f"""
+[[providers]]
+name = "google"
+channel = "vertex"
+settings = {{ base_url = "http://127.0.0.1:{vendor}" }}
+credentials = [ {{ service_account = {json.dumps(json.dumps(key_file))} }} ]
+"""
+    return rig.seed(vendor, extra)
+
+
+def ask(gateway: rig.Gateway) -> int:
+    body = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
+    status, _, _ = gateway.request("POST", "/google/v1beta/models/sim-model:generateContent", body)
+    return status
+
+
+def test_one_token_serves_all(folder: Path, vendor: rig.Vendor, endpoint: TokenEndpoint) -> None:
+    with rig.gateway(folder, seed(vendor.port, endpoint)) as gateway, ThreadPoolExecutor(12) as pool:
+        assert set(pool.map(lambda _: ask(gateway), range(40))) == {200}
+        assert endpoint.asked == 1
+        assert {row["outcome"] for row in gateway.rows(40)} == {"complete"}
+
+
+def test_a_refused_token_is_renewed_once(folder: Path, vendor: rig.Vendor, endpoint: TokenEndpoint) -> None:
+    endpoint.tokens = ["bad-one", "good"]
+    with rig.gateway(folder, seed(vendor.port, endpoint)) as gateway, ThreadPoolExecutor(12) as pool:
+        assert set(pool.map(lambda _: ask(gateway), range(12))) == {200}
+        assert endpoint.asked == 2
+        numbers = {(row["attempt_no"], row["outcome"]) for row in gateway.rows(13)}
+        assert {(1, "failed"), (2, "complete")} <= numbers
+
+
+def test_a_refused_grant_disables_the_credential(folder: Path, vendor: rig.Vendor, endpoint: TokenEndpoint) -> None:
+    endpoint.tokens = [None]
+    flags = ("--admin-api-key", ADMIN)
+    with rig.gateway(folder, seed(vendor.port, endpoint), *flags) as gateway:
+        assert [ask(gateway) for _ in range(3)] == [503, 503, 503]
+        assert endpoint.asked == 1
+        endpoint.tokens = ["good"]
+        (provider,) = gateway.query("SELECT id FROM providers WHERE name = 'google'")
+        (credential,) = gateway.query(f"SELECT id FROM credentials WHERE provider_id = '{provider['id']}'")
+        status, _, body = gateway.request("POST", f"/admin/credentials/{credential['id']}/test", {}, key=ADMIN)
+        assert (status, json.loads(body)["ok"]) == (200, True), body
+        assert ask(gateway) == 200
+        assert endpoint.asked == 2
