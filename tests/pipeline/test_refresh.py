@@ -135,6 +135,7 @@ async def test_what_a_token_endpoint_says_is_judged() -> None:
         Answer(503, b"<html>", [(b"retry-after", b"7")]),
         Answer(200, b"{}"),
         UpstreamFault(Phase.CONNECT, "refused"),
+        UpstreamFault(Phase.BODY, "cut"),
     )
     one = credential("one")
     refused = await fetched(tokens, one)
@@ -144,7 +145,7 @@ async def test_what_a_token_endpoint_says_is_judged() -> None:
     away = await fetched(tokens, one)
     assert isinstance(away, Verdict)
     assert (away.kind, away.retry_after) == (VerdictKind.BROKEN, 7.0)
-    for _ in range(2):
+    for _ in range(3):
         odd = await fetched(tokens, one)
         assert isinstance(odd, Verdict)
         assert (odd.kind, odd.retryable) == (VerdictKind.BROKEN, True)

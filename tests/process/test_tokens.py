@@ -66,20 +66,21 @@ def endpoint() -> Iterator[TokenEndpoint]:
         thread.join()
 
 
-def seed(vendor: int, endpoint: TokenEndpoint) -> str:
+def seed(vendor: int, endpoint: TokenEndpoint, accounts: int = 1) -> str:
     pem = rsa.generate_private_key(65537, 2048).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     key_file = {
-        "type": "service_account", "client_email": "gproxy@example.iam.gserviceaccount.com", "project_id": "demo",
+        "type": "service_account", "client_email": "gproxy@example.iam.gserviceaccount.com",
         "private_key": pem.decode(), "token_uri": endpoint.uri,
     }  # fmt: skip
+    files = [json.dumps(json.dumps({**key_file, "project_id": f"demo-{number}"})) for number in range(accounts)]
     extra = f"""
 [[providers]]
 name = "google"
 channel = "vertex"
 settings = {{ base_url = "http://127.0.0.1:{vendor}" }}
-credentials = [ {{ service_account = {json.dumps(json.dumps(key_file))} }} ]
+credentials = [ {", ".join(f"{{ service_account = {one} }}" for one in files)} ]
 """
     return rig.seed(vendor, extra)
 
@@ -119,3 +120,12 @@ def test_a_refused_grant_disables_the_credential(folder: Path, vendor: rig.Vendo
         assert (status, json.loads(body)["ok"]) == (200, True), body
         assert ask(gateway) == 200
         assert endpoint.asked == 2
+
+
+def test_an_account_without_a_grant_is_passed_over(folder: Path, vendor: rig.Vendor, endpoint: TokenEndpoint) -> None:
+    endpoint.tokens = [None, "good"]
+    with rig.gateway(folder, seed(vendor.port, endpoint, accounts=2)) as gateway:
+        assert [ask(gateway) for _ in range(3)] == [200, 200, 200]
+        assert endpoint.asked == 2
+        # What was never sent has no row, so the rows of a request still count from 1.
+        assert [(row["attempt_no"], row["outcome"]) for row in gateway.rows(3)] == [(1, "complete")] * 3

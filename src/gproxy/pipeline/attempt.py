@@ -208,7 +208,7 @@ class Attempts:
         error: VendorError,
         translator: Translator,
     ) -> Failed:
-        judged = _judged(reply.status, body, error)
+        judged = judged_error(reply.status, body, error)
         verdict = judge(step.provider.vendor, reply.status, reply.headers, judged, self._clock.now_us())
         self._relay.settle(x, attempt, Outcome.FAILED, reply.status, None)
         content_type = _content_type(reply) or b"text/plain"
@@ -253,7 +253,7 @@ class Attempts:
         principal = x.principal
         assert principal is not None
         card = None if x.call.operation in FREE else tariff.card
-        x.attempts = step.number
+        x.attempts += 1  # not the step's number: a step that got no token was never sent and has no row
         x.provider_name, x.credential_id = step.provider.name, step.credential.id
         opened = Opened(
             attempt_id=new_id(),
@@ -271,7 +271,7 @@ class Attempts:
             model_asked=x.model_asked,
             model_upstream=step.model_id,
             route_name=route,
-            attempt_no=step.number,
+            attempt_no=x.attempts,
             streamed=x.stream,
             price_version=UNPRICED if card is None else card.version,
             rates=b"" if card is None else card.packed(),
@@ -309,7 +309,7 @@ def _passed_on(failed: Failed) -> Failure:
     )
 
 
-def _judged(status: int, body: bytes, error: VendorError) -> JudgedError:
+def judged_error(status: int, body: bytes, error: VendorError) -> JudgedError:
     """A vendor's error with all that verdict rules look at; what the dialect's own reader found fills the gaps."""
     try:
         parsed = loads_lenient(body) if body else None

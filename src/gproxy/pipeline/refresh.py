@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from gproxy.channels.auth.scheme import Token, TokenExchange
 from gproxy.channels.auth.tokens import read_token
-from gproxy.channels.verdicts import Verdict, judge_fault, judge_token, read_error
+from gproxy.channels.verdicts import Scope, Verdict, judge_fault, judge_token, read_error
 from gproxy.clock import Clock
 from gproxy.errors import UpstreamFault
 from gproxy.ids import CredentialId
@@ -147,7 +147,8 @@ class Tokens:
             reply = await self._upstream.send(request)
             body = await reply.read(_LIMIT)
         except UpstreamFault as fault:
-            return judge_fault(fault)
+            # Whatever broke, the vendor itself was asked nothing: another credential may be tried.
+            return replace(judge_fault(fault), retryable=True, scope=Scope.CREDENTIAL)
         now_us = self._clock.now_us()
         if reply.status == 200:
             try:
