@@ -13,8 +13,8 @@ from gproxy.canonical.operation import GENERATE_DIALECTS, Dialect
 from gproxy.canonical.request import Effort
 from gproxy.protocols.anthropic_messages.settings import DEFAULT_MAX_TOKENS
 from gproxy.protocols.effort import BUDGETS, effort_of
-from gproxy.translate.guard import Tally
 from gproxy.translate.hub import Hub, Setup
+from gproxy.translate.tally import Tally
 from gproxy.translate.translator import Names
 
 CHAT, RESPONSES, MESSAGES, GEMINI = GENERATE_DIALECTS

@@ -25,6 +25,8 @@ MYSQL = os.environ.get("GPROXY_TEST_MYSQL", "mysql://root@127.0.0.1:3306/mysql")
 TABLES = (
     "audit",
     "config_history",
+    "request_logs",
+    "request_bodies",
     "sessions",
     "login_tries",
     "credential_statuses",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gproxy.storage.drivers import mysql, postgres
@@ -17,5 +19,5 @@ GONE = [
 
 @pytest.mark.parametrize("mapped", [mysql.mapped, postgres.mapped])
 @pytest.mark.parametrize("error", GONE, ids=repr)
-def test_a_connection_that_is_gone_is_unavailable(mapped, error) -> None:
+def test_a_connection_that_is_gone_is_unavailable(mapped: Callable[[Exception], Exception], error: Exception) -> None:
     assert type(mapped(error)) is DatabaseUnavailable

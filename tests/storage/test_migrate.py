@@ -139,7 +139,7 @@ def test_the_constants_know_every_migration() -> None:
 
 
 def test_the_columns_used_are_the_columns_there_are() -> None:
-    from gproxy.storage import health, providers, usage, users
+    from gproxy.storage import health, providers, users
     from gproxy.storage.tables import metadata
 
     used = {
@@ -157,7 +157,7 @@ def test_the_columns_used_are_the_columns_there_are() -> None:
             users.RATE_LIMITS,
         )
     }
-    used |= {"usages": usage.COLUMNS, "credential_statuses": health._COLUMNS, "user_quotas": users.QUOTA_COLUMNS}
+    used |= {"usages": usage_values.COLUMNS, "credential_statuses": health._COLUMNS, "user_quotas": users.QUOTA_COLUMNS}
     for table, columns in used.items():
         assert columns == tuple(column.name for column in metadata.tables[table].columns), table
 
