@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,13 @@ def test_a_new_vendor_is_one_file(folder: Path, vendor: rig.Vendor) -> None:
         rows = gateway.rows(2)
         assert {row["channel"] for row in rows} == {"brandnew"}
         assert {row["source"] for row in rows} == {"reported"}
+        # A file that cannot be used is told on SIGHUP, and what was read before stays in force.
+        (channels / "brandnew.toml").write_text('label = "Brand New"\nspeaks = ["klingon"]\n')
+        gateway.signal(signal.SIGHUP)
+        rig.await_that(lambda: b"reload refused" in b"".join(gateway.err) or None, gateway, "the refusal")
+        again = {"model": "sim-model", "messages": [{"role": "user", "content": "hello"}]}
+        status, _, body = gateway.request("POST", "/fresh/v1/chat/completions", again)
+        assert status == 200, body
 
 
 def test_a_bad_channel_file_is_named(folder: Path, vendor: rig.Vendor) -> None:
