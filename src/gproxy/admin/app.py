@@ -23,6 +23,7 @@ from gproxy.admin import (
     live_routes,
     own_routes,
     record_routes,
+    request_routes,
     resource_routes,
     revision_routes,
     sessions,
@@ -98,6 +99,7 @@ def _parts(ports: Ports, gate: Gate) -> list[tuple[str, Callable[[APIRouter], No
         ("records", lambda router: record_routes.add_routes(router, ports)),
         ("living parts", lambda router: live_routes.add_routes(router, ports)),
         ("the whole configuration", lambda router: transfer_routes.add_routes(router, ports)),
+        ("requests", lambda router: request_routes.add_routes(router, ports)),
         ("revisions", lambda router: revision_routes.add_routes(router, ports)),
         ("explain", lambda router: explain_routes.add_routes(router, ports)),
     ]

@@ -226,6 +226,10 @@ class Records(Protocol):
         """Sums of the hourly or daily rollups that start in [since, until)."""
         ...
 
+    async def requests(self, equal: Values, page: Page, *, bodies: bool) -> list[Row]:
+        """Logged requests, newest first."""
+        ...
+
     async def audit(self, equal: Values, page: Page) -> list[Row]:
         """Audit rows, newest first."""
         ...

@@ -8,7 +8,7 @@ and are outside the in-flight limit.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -33,6 +33,17 @@ from gproxy.snapshot import Snapshot
 from gproxy.wire.http import Header
 
 Page = Callable[[Request, Responder], Awaitable[None]]
+
+
+class Watcher(Protocol):
+    """Keeps requests for the request log while somebody wants that."""
+
+    on: bool
+
+    def begin(self, x: Exchange) -> None:
+        """A request has come."""
+        ...
+
 
 CUT: Final = Failure(
     Kind.DRAINING,
@@ -64,7 +75,9 @@ class Ingress:
         mounts: Sequence[tuple[str, Page]],
         on_done: Callable[[Exchange], None],
         trusted_proxies: Sequence[Network] = (),
+        watcher: Watcher | None = None,
     ) -> None:
+        self._watcher = watcher
         self._snapshot = snapshot
         self._gateway = gateway
         self._in_flight = in_flight
@@ -113,6 +126,8 @@ class Ingress:
             path=request.path,
             peer=client_address(request.peer, request.headers, self._trusted) if self._trusted else request.peer,
         )
+        if self._watcher is not None and self._watcher.on:
+            self._watcher.begin(x)
         theirs = request.header(b"x-request-id")
         if theirs is not None:
             x.client_request_id = theirs[:_LONGEST_ID].decode("latin-1")

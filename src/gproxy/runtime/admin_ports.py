@@ -41,7 +41,7 @@ from gproxy.seed.render import render
 from gproxy.seed.schema import GLOBAL_KEYS, Seed
 from gproxy.seed.veil import render_veiled
 from gproxy.server.asgi import AsgiApp
-from gproxy.storage import audit, history, login_tries, resource_writing, resources, sessions
+from gproxy.storage import audit, history, login_tries, request_log, resource_writing, resources, sessions
 from gproxy.storage import providers as p
 from gproxy.storage import users as u
 from gproxy.storage.changes import config_write
@@ -63,7 +63,8 @@ _PASSWORDS_AT_ONCE: Final = 2
 """Hashes under way: each takes 19 MiB and 30 ms, and the data plane wants its cores."""
 
 _STORED_TEXTS: Final = {
-    "retention_days": "Days for which logs and usage rows are kept.",
+    "retention_days": "Days for which request logs are kept; 30 unless set.",
+    "body_retention_days": "Days for which the bodies of request logs are kept; 7 unless set.",
     "enable_upstream_log": "Log what is sent to vendors and what they answer.",
     "enable_upstream_log_body": "Log the bodies of it too.",
     "enable_downstream_log": "Log what clients send and are answered.",
@@ -432,6 +433,15 @@ class SqlRecords:
             row["cost"] = resources.usd(each.cost_nano_usd)
             rows.append(row)
         return rows
+
+    async def requests(self, equal: Values, page: Page, *, bodies: bool) -> list[Row]:
+        """Logged requests, newest first."""
+        with _translated():
+            rows = await request_log.logged(
+                self._db, equal=equal, since=page.since, until=page.until, before=page.before, limit=page.limit,
+                bodies=bodies,
+            )  # fmt: skip
+        return [asdict(row) for row in rows]
 
     async def audit(self, equal: Values, page: Page) -> list[Row]:
         """Audit rows, newest first."""

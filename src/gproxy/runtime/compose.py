@@ -24,6 +24,8 @@ from gproxy.channels.vendor import Vendor
 from gproxy.clock import SystemClock
 from gproxy.config.settings import Settings
 from gproxy.config.sources import overlaid, stored_fault
+from gproxy.console.serve import PREFIX as CONSOLE_PREFIX
+from gproxy.console.serve import Console
 from gproxy.errors import Failure
 from gproxy.ingress import reply
 from gproxy.ingress.app import Ingress
@@ -32,6 +34,7 @@ from gproxy.ledger.journal import Journal
 from gproxy.ledger.recovery import RecoveryReport, recover
 from gproxy.ledger.store import StoreUnavailable
 from gproxy.pipeline.attempt import Attempts
+from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.in_flight import InFlight
 from gproxy.pipeline.pulse import Pulse
 from gproxy.pipeline.refresh import Tokens
@@ -50,6 +53,7 @@ from gproxy.runtime.health import Health, Ping
 from gproxy.runtime.logs import Log
 from gproxy.runtime.notify import activated_sockets
 from gproxy.runtime.pages import pages
+from gproxy.runtime.recorder import FLUSH_EVERY, Recorder, WatchedUpstream
 from gproxy.runtime.report import DrainReport
 from gproxy.runtime.request_log import RequestLog
 from gproxy.seed.parse import parse
@@ -123,6 +127,7 @@ class World:
         """Whether another process holds the listening sockets too (systemd, a predecessor or a successor)."""
         self.tls: ssl.SSLContext | None = None
         self.admin: AdminCreated | None = None
+        self.recorder = Recorder(self.clock, _say(log))
         self._loading = asyncio.Lock()
 
     async def reload(self) -> None:
@@ -151,6 +156,7 @@ class World:
         try:
             await sweep_sessions(self.db)
             await sweep_tries(self.db, window_us=WINDOW_US)
+            await self.recorder.sweep(self.db)
         except DatabaseUnavailable as error:
             raise StoreUnavailable(str(error)) from error
 
@@ -173,6 +179,7 @@ class World:
         for problem in loaded.problems:
             self.log.warning("left out of the snapshot", problem=str(problem))
         self.snapshot = loaded.snapshot
+        self.recorder.set(loaded.snapshot.settings)
         if self.accounts is not None:
             await self.accounts.repair()  # somebody may have set what was spent
         # What is kept beside the snapshot forgets what is no more.
@@ -224,6 +231,9 @@ class World:
         stopped = await self.workers.stop(seconds)
         report.late_workers = [*stopped.late, *stopped.failed]
         report.rows_flushed = self.sink.report().flushed
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(_LAST_WORD):
+                await self.recorder.flush(self.db)
         await self._farewell()
         report.health_states_flushed = self.broadcaster.flushed
 
@@ -323,7 +333,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     pulse = Pulse(world.journal)
     relay = Relay(journal=world.journal, pulse=pulse, clock=clock)
     attempts = Attempts(
-        upstream=world.upstream,
+        upstream=WatchedUpstream(world.upstream, world.recorder, clock),
         journal=world.journal,
         relay=relay,
         load=world.board.load,
@@ -347,8 +357,9 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
         clock=clock,
         max_body=settings.max_body,
         pages=pages(world.health),
-        mounts=ControlPlane(lambda: _control_plane(world)).mounts(),
-        on_done=RequestLog(log, clock),
+        mounts=((CONSOLE_PREFIX, Console()), *ControlPlane(lambda: _control_plane(world)).mounts()),
+        on_done=_told_twice(RequestLog(log, clock), world.recorder),
+        watcher=world.recorder,
         trusted_proxies=networks(settings.trusted_proxies),
     )
 
@@ -369,6 +380,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
             Periodic("accounts", TEND_EVERY, accounts.tend, say),
             *accounts.workers(say),
             Periodic("journal_adopter", ADOPT_EVERY, adopt, say),
+            Periodic("request_log", FLUSH_EVERY, lambda: world.recorder.flush(world.db), say),
             Periodic("session_gc", SWEEP_EVERY, world.sweep, say),
             Periodic("snapshot_watcher", FOLLOW_EVERY, world.follow, say),
         ],
@@ -386,6 +398,14 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     world.workers.start()
     # The listener takes its sockets for itself; ours are kept for a successor.
     await world.listener.start([sock.dup() for sock in world.sockets], world.tls)
+
+
+def _told_twice(line: RequestLog, recorder: Recorder) -> Callable[[Exchange], None]:
+    def done(x: Exchange) -> None:
+        line(x)
+        recorder.done(x)
+
+    return done
 
 
 async def _database(settings: Settings, log: Log) -> Database:

@@ -38,6 +38,7 @@ GLOBAL_KEYS: Final[dict[str, tuple[type, ...]]] = {
     "max_upload": (int, str),
     "log_level": (str,),
     "retention_days": (int,),
+    "body_retention_days": (int,),
     "enable_upstream_log": (bool,),
     "enable_upstream_log_body": (bool,),
     "enable_downstream_log": (bool,),

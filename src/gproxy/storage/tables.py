@@ -366,6 +366,34 @@ config_history = _table(
     _need("changes_json", LONG),
 )
 
+request_logs = _table(
+    "request_logs",
+    _id(),
+    _need("request_id", ID),
+    _need("side", WORD),
+    _need("at", BigInteger),
+    Column("user_name", NAME),
+    Column("provider_name", NAME),
+    Column("model_asked", NAME),
+    _need("status", Integer),
+    _need("outcome", WORD),
+    _need("total_ms", BigInteger),
+    _need("envelope_json", LONG),
+    Index(None, "at", "id"),
+    Index(None, "request_id"),
+)
+
+# By the id of the log row; apart from it, because bodies are large and go earlier.
+request_bodies = _table(
+    "request_bodies",
+    _id(),
+    _need("at", BigInteger),
+    _need("request_text", LONG),
+    _need("response_text", LONG),
+    _flag("truncated"),
+    Index(None, "at"),
+)
+
 audit = _table(
     "audit",
     _id(),

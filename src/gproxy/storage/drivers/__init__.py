@@ -47,3 +47,9 @@ class Link(Protocol):
     def abandon(self) -> None:
         """Drop the connection now, whatever it is doing. Never blocks, safe to call twice."""
         ...
+
+
+def transport_is_gone(error: BaseException) -> bool:
+    """Whether a RuntimeError is the event loop's word for a transport that is closed already, and no bug of ours."""
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("transport" in text or "handler is closed" in text)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import asyncmy
 from asyncmy import errors as driver
 
-from gproxy.storage.drivers import Row
+from gproxy.storage.drivers import Row, transport_is_gone
 from gproxy.storage.dsn import Dsn
 from gproxy.storage.errors import (
     Conflict,
@@ -60,8 +60,8 @@ def mapped(error: BaseException) -> StorageError:
         if number in _UNAVAILABLE or number == 0 or 2000 <= number < 3000:
             return DatabaseUnavailable(text)
         return StorageError(f"{number}: {text}")
-    # RuntimeError is what the event loop says of a transport that is closed already.
-    if isinstance(error, (OSError, TimeoutError, EOFError, RuntimeError, asyncio.IncompleteReadError)):
+    gone = (OSError, TimeoutError, EOFError, asyncio.IncompleteReadError)
+    if isinstance(error, gone) or transport_is_gone(error):
         return DatabaseUnavailable(f"no connection to the database: {type(error).__name__}")
     if isinstance(error, (OverflowError, ValueError)):  # refused by the driver before it was sent
         return Poison(f"a value does not fit: {type(error).__name__}")

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from gproxy.storage.drivers import Row
+from gproxy.storage.drivers import Row, transport_is_gone
 from gproxy.storage.dsn import BadDsn, Dsn
 from gproxy.storage.errors import (
     Conflict,
@@ -51,7 +51,7 @@ def mapped(error: BaseException) -> StorageError:
         if state[:2] in _UNAVAILABLE_CLASSES or state in _READ_ONLY:
             return DatabaseUnavailable(text)
         return StorageError(f"{state}: {text}")
-    if isinstance(error, (OSError, TimeoutError, RuntimeError, asyncpg.InterfaceError)):
+    if isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError)) or transport_is_gone(error):
         return DatabaseUnavailable(f"no connection to the database: {type(error).__name__}")
     if isinstance(error, (OverflowError, UnicodeError)):
         return Poison(f"a value does not fit: {type(error).__name__}")
