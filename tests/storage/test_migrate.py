@@ -139,7 +139,7 @@ def test_the_constants_know_every_migration() -> None:
 
 
 def test_the_columns_used_are_the_columns_there_are() -> None:
-    from gproxy.storage import health, providers, users
+    from gproxy.storage import health, providers, usage_values, users
     from gproxy.storage.tables import metadata
 
     used = {
