@@ -58,6 +58,12 @@ export type Usage = {
   source: string; outcome: string; status: number; attempt_no: number; first_byte_ms: number | null; total_ms: number;
   streamed: boolean; excess_nano_usd: number;
 };
+export type Logged = {
+  id: string; side: "downstream" | "upstream"; at: number; status: number; outcome: string; total_ms: number;
+  envelope: Record<string, unknown>; request_body: string | null; response_body: string | null; truncated: boolean;
+};
+export type RequestRead = { request_id: string; downstream: Logged | null; upstream: Logged[] };
+export type Happened = { request_id: string; steps: string[]; error_text: string | null };
 export type InFlight = {
   request_id: string; method: string; path: string; user_name: string | null; operation: string; dialect: string;
   model_asked: string; provider_name: string | null; streamed: boolean; attempts: number; age_ms: number; answering: boolean;

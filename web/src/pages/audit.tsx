@@ -3,7 +3,7 @@ import { useState } from "react";
 
 import { at } from "../lib/api";
 import { useRows } from "../lib/data";
-import { moment } from "../lib/format";
+import { moment, short } from "../lib/format";
 import { usePrefs } from "../lib/prefs";
 import type { Audit } from "../lib/types";
 import { Badge, Card, cx, Empty, Field, PageHead } from "../ui/base";
@@ -29,7 +29,7 @@ export function AuditPage() {
         <Table label={t("audit.title")} source={source} id={(row) => row.id} onOpen={setOpen}
           empty={<Empty icon={<BookOpen size={22} />} title={t("audit.empty")} />}
           columns={[
-            { head: t("word.when"), cell: (row) => <button type="button" className="text-left text-accent hover:underline" onClick={(event) => { event.stopPropagation(); setOpen(row); }}>{moment(row.at)}</button> },
+            { head: t("word.when"), cell: (row) => <button type="button" className="text-left whitespace-nowrap text-accent hover:underline" onClick={(event) => { event.stopPropagation(); setOpen(row); }}>{short(row.at)}</button> },
             { head: t("audit.who"), cell: (row) => <div>{row.actor_name}<div className="text-sm text-muted">{row.address}</div></div> },
             { head: t("audit.what"), cell: (row) => <Badge tone={row.action === "delete" ? "bad" : row.action === "create" ? "good" : "plain"}>{row.action}</Badge> },
             { head: t("audit.resource"), cell: (row) => row.resource },

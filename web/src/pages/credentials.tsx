@@ -9,7 +9,7 @@ import { t as say_, usePrefs } from "../lib/prefs";
 import { say } from "../lib/toast";
 import type { Channel, Credential, Provider, Tested } from "../lib/types";
 import { Badge, Button, Card, Empty, Switch, type Tone } from "../ui/base";
-import { Confirm } from "../ui/dialog";
+import { Confirm, SecretOnce } from "../ui/dialog";
 import { Editor, type Spec } from "../ui/form";
 import { Table } from "../ui/table";
 
@@ -50,6 +50,7 @@ export function Credentials({ provider, channel }: { provider: Provider; channel
   const all = useCredentials(provider.name);
   const [editing, setEditing] = useState<Credential | "new" | null>(null);
   const [deleting, setDeleting] = useState<Credential | null>(null);
+  const [shown, setShown] = useState<string | null>(null);
   const [testing, setTesting] = useState<string | null>(null);
   const [tested, setTested] = useState<Record<string, Tested | string>>({});
   const nameOf = (row: Credential) => row.label ?? Object.values(row.fields ?? {})[0] ?? row.id;
@@ -107,6 +108,7 @@ export function Credentials({ provider, channel }: { provider: Provider; channel
             <span className="flex justify-end gap-1.5">
               <Button small busy={testing === row.id} onClick={() => void test(row)}>{t("credential.test")}</Button>
               {row.health.state !== "healthy" && <Button small onClick={() => void change(() => api("PATCH", at("health", row.id), { body: { state: "healthy" } }))}>{t("health.heal")}</Button>}
+              <Button small onClick={() => void change(async () => setShown(Object.entries((await api<{ fields: Record<string, string> }>("POST", `${at("credentials", row.id)}/reveal`)).fields).map(([name, value]) => `${name}: ${value}`).join("\n")))}>{t("do.reveal")}</Button>
               <Button small onClick={() => setEditing(row)}>{t("do.edit")}</Button>
               <Button small look="danger" onClick={() => setDeleting(row)}>{t("do.delete")}</Button>
             </span>
@@ -123,6 +125,7 @@ export function Credentials({ provider, channel }: { provider: Provider; channel
           save={(body, version) => api("PATCH", at("credentials", editing.id), { body, version })}
           reload={async () => { const row = await api<Credential>("GET", at("credentials", editing.id)); return { values: valuesOf(row), version: row.version }; }} />
       )}
+      {shown !== null && <SecretOnce title={t("word.credential")} secret={shown} text={t("secret.audited")} onClose={() => setShown(null)} />}
       {deleting && <Confirm what={t("credential.delete")} name={nameOf(deleting)} text={t("credential.delete.text")} onClose={() => setDeleting(null)}
         onDo={async () => { await api("DELETE", at("credentials", deleting.id), { version: deleting.version }); await refresh(); }} />}
     </Card>

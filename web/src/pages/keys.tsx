@@ -26,6 +26,9 @@ export function Keys({ path, owner }: { path: "/admin/keys" | "/user/keys"; owne
   const [editing, setEditing] = useState<Key | "new" | null>(null);
   const [deleting, setDeleting] = useState<Key | null>(null);
   const [made, setMade] = useState<Key | null>(null);
+  const [rotated, setRotated] = useState(false);
+  const [shown, setShown] = useState<string | null>(null);
+  const admin = path === "/admin/keys";
   const one = (row: Key) => `${path}/${row.id}`;
   const attempt = async (act: () => Promise<unknown>) => {
     try {
@@ -47,7 +50,8 @@ export function Keys({ path, owner }: { path: "/admin/keys" | "/user/keys"; owne
           { head: t("word.on"), cell: (row) => <Switch label={`${t("word.enabled")}: ${row.masked}`} checked={row.enabled} onChange={(enabled) => void attempt(() => api("PATCH", one(row), { body: { enabled }, version: row.version }))} /> },
           { head: "", right: true, cell: (row) => (
             <span className="flex justify-end gap-1.5">
-              <Button small onClick={() => void attempt(async () => setMade(await api<Key>("POST", `${one(row)}/rotate`, { body: { overlap_secs: 3600 } })))}>{t("key.rotate")}</Button>
+              <Button small onClick={() => void attempt(async () => { setMade(await api<Key>("POST", `${one(row)}/rotate`, { body: { overlap_secs: 3600 } })); setRotated(true); })}>{t("key.rotate")}</Button>
+              {admin && <Button small onClick={() => void attempt(async () => setShown(Object.values((await api<{ fields: Record<string, string> }>("POST", `${one(row)}/reveal`)).fields).join("\n")))}>{t("do.reveal")}</Button>}
               <Button small onClick={() => setEditing(row)}>{t("do.edit")}</Button>
               <Button small look="danger" onClick={() => setDeleting(row)}>{t("do.delete")}</Button>
             </span>
@@ -61,11 +65,13 @@ export function Keys({ path, owner }: { path: "/admin/keys" | "/user/keys"; owne
           onClose={() => setEditing(null)} onSaved={(row) => { if ((row as Key).api_key) setMade(row as Key); }} />
       )}
       {made?.api_key && (
-        <SecretOnce title={t("key.made")} secret={made.api_key} onClose={() => setMade(null)}>
+        <SecretOnce title={t("key.made")} secret={made.api_key} onClose={() => { setMade(null); setRotated(false); }}>
+          {rotated && <p className="mt-3 text-warn">{t("key.rotated")}</p>}
           <p className="mt-4 mb-1.5 text-sm text-muted">{t("key.try")}</p>
           <Code wrap text={`curl ${location.origin}/v1/models -H 'Authorization: Bearer ${made.api_key}'`} />
         </SecretOnce>
       )}
+      {shown !== null && <SecretOnce title={t("word.key")} secret={shown} text={t("secret.audited")} onClose={() => setShown(null)} />}
       {deleting && <Confirm what={t("key.delete")} name={deleting.label ?? deleting.masked} text={t("key.delete.text")} onClose={() => setDeleting(null)}
         onDo={async () => { await api("DELETE", one(deleting), { version: deleting.version }); await refresh(); }} />}
     </Card>

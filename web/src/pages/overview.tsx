@@ -96,7 +96,7 @@ export function OverviewPage() {
                 const most = Math.max(...(top.data?.items ?? []).map((each) => measures[measure].pick({ ...each, starts_at: 0 })), 1e-12);
                 return (
                   <li key={row.group}>
-                    <div className="flex justify-between gap-3"><span className="min-w-0 truncate" title={row.name}>{row.name}</span><span className="nums font-medium">{measures[measure].format(value)}</span></div>
+                    <div className="flex justify-between gap-3"><span className="min-w-0 truncate" title={row.name}>{row.name}</span><span className="nums font-medium whitespace-nowrap">{measures[measure].format(value)}</span></div>
                     <div className="mt-1 h-1.5 rounded-full bg-raised"><div className="h-full rounded-full bg-accent" style={{ width: `${(value / most) * 100}%` }} /></div>
                   </li>
                 );

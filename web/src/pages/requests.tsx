@@ -1,11 +1,12 @@
 import { ScrollText } from "lucide-react";
 import { useState } from "react";
 
-import { useAll, useRows } from "../lib/data";
+import { useAll, useRead, useRows } from "../lib/data";
 import { count, DAY, HOUR, moment, ms, nowUs, short, usd } from "../lib/format";
 import { usePrefs, type TextKey } from "../lib/prefs";
-import type { Provider, Usage, User } from "../lib/types";
-import { Badge, Button, Card, CopyButton, Empty, Field, PageHead, type Tone } from "../ui/base";
+import { useSession } from "../lib/session";
+import type { Happened, Logged, Provider, RequestRead, Usage, User } from "../lib/types";
+import { Badge, Button, Card, Code, CopyButton, Empty, Field, PageHead, type Tone } from "../ui/base";
 import { Dialog } from "../ui/dialog";
 import { Table } from "../ui/table";
 
@@ -64,7 +65,7 @@ export function UsageTable({ source, onOpen, own }: { source: ReturnType<typeof 
       columns={[
         { head: t("word.when"), cell: (row) => <button type="button" className="nums text-left whitespace-nowrap text-accent hover:underline" onClick={(event) => { event.stopPropagation(); onOpen(row); }}>{short(row.at)}</button> },
         ...(own ? [] : [{ head: t("word.user"), from: "sm" as const, cell: (row: Usage) => row.user_name }]),
-        { head: t("word.model"), wide: true, cell: (row) => <div><div>{row.model_asked}</div><div className="text-sm text-muted">{row.provider_name}{row.model_served !== row.model_asked ? ` · ${row.model_served}` : ""}</div></div> },
+        { head: t("word.model"), wide: true, cell: (row) => <div><div className="line-clamp-2" title={row.model_asked}>{row.model_asked}</div><div className="line-clamp-2 text-sm text-muted">{row.provider_name}{row.model_served !== row.model_asked ? ` · ${row.model_served}` : ""}</div></div> },
         { head: t("requests.tokens"), right: true, from: "md", cell: (row) => `${count(row.input_tokens)} / ${count(row.output_tokens)}` },
         { head: t("word.cost"), right: true, cell: (row) => usd(row.cost) },
         { head: t("requests.first"), right: true, from: "lg", cell: (row) => ms(row.first_byte_ms) },
@@ -77,6 +78,7 @@ export function UsageTable({ source, onOpen, own }: { source: ReturnType<typeof 
 
 export function UsageDetail({ row, onClose }: { row: Usage; onClose: () => void }) {
   const { t } = usePrefs();
+  const { me } = useSession();
   const parts: [TextKey, [string, string][]][] = [
     ["detail.request", [
       ["request_id", row.request_id], ["attempt_id", row.attempt_id], ["at", moment(row.at)], ["user_name", row.user_name], ["key_id", row.key_id], ["operation", row.operation],
@@ -93,6 +95,7 @@ export function UsageDetail({ row, onClose }: { row: Usage; onClose: () => void 
   return (
     <Dialog side title={row.model_asked} onClose={onClose} foot={<CopyButton small={false} text={JSON.stringify(row, null, 1)} label={t("detail.copy")} />}>
       <p className="mb-4"><Badge tone={TONES[row.outcome]}>{row.status || "–"} {row.outcome}</Badge></p>
+      {me?.is_admin && <Story id={row.request_id} />}
       {parts.map(([head, rows]) => (
         <section key={head} className="mb-5">
           <h3 className="mb-1.5 font-semibold">{t(head)}</h3>
@@ -100,5 +103,41 @@ export function UsageDetail({ row, onClose }: { row: Usage; onClose: () => void 
         </section>
       ))}
     </Dialog>
+  );
+}
+
+/** The steps of a request, and both its legs where they were logged. What is not there is left out. */
+function Story({ id }: { id: string }) {
+  const { t } = usePrefs();
+  const path = `/admin/requests/${encodeURIComponent(id)}`;
+  const happened = useRead<Happened>(`${path}/explain`);
+  const logged = useRead<RequestRead>(path);
+  return (
+    <>
+      {happened.data && happened.data.steps.length > 0 && (
+        <section className="mb-5">
+          <h3 className="mb-1.5 font-semibold">{t("detail.happened")}</h3>
+          <ol className="list-decimal space-y-1 pl-5">{happened.data.steps.map((step, index) => <li key={index}>{step}</li>)}</ol>
+          {happened.data.error_text && <p className="mt-2 text-bad">{happened.data.error_text}</p>}
+        </section>
+      )}
+      {logged.data?.downstream && <Leg head={t("detail.client")} row={logged.data.downstream} />}
+      {logged.data?.upstream.map((row) => <Leg key={row.id} head={t("detail.vendor")} row={row} />)}
+    </>
+  );
+}
+
+function Leg({ head, row }: { head: string; row: Logged }) {
+  const { t } = usePrefs();
+  return (
+    <details className="mb-3 rounded-lg border border-line p-3">
+      <summary className="font-semibold">{head} <Badge>{row.status}</Badge> <span className="text-sm font-normal text-muted">{ms(row.total_ms)}</span></summary>
+      <div className="mt-3 space-y-2">
+        <Code wrap text={JSON.stringify(row.envelope, null, 1)} />
+        {row.request_body !== null && <Code wrap text={row.request_body} />}
+        {row.response_body !== null && <Code wrap text={row.response_body} />}
+        {row.truncated && <p className="text-sm text-muted">{t("detail.cut")}</p>}
+      </div>
+    </details>
   );
 }

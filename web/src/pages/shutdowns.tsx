@@ -3,7 +3,7 @@ import { useState } from "react";
 
 import { at } from "../lib/api";
 import { useRows } from "../lib/data";
-import { moment, ms } from "../lib/format";
+import { moment, ms, short } from "../lib/format";
 import { usePrefs } from "../lib/prefs";
 import type { Shutdown } from "../lib/types";
 import { Badge, Card, Code, Empty, PageHead } from "../ui/base";
@@ -24,7 +24,7 @@ export function ShutdownsPage() {
         <Table label={t("shutdowns.title")} source={source} id={(row) => row.id} onOpen={setOpen}
           empty={<Empty icon={<Power size={22} />} title={t("shutdowns.empty")} text={t("shutdowns.empty.text")} />}
           columns={[
-            { head: t("word.when"), cell: (row) => <button type="button" className="text-left text-accent hover:underline" onClick={(event) => { event.stopPropagation(); setOpen(row); }}>{moment(row.at)}</button> },
+            { head: t("word.when"), cell: (row) => <button type="button" className="text-left whitespace-nowrap text-accent hover:underline" onClick={(event) => { event.stopPropagation(); setOpen(row); }}>{short(row.at)}</button> },
             { head: t("shutdowns.signal"), cell: (row) => row.signal_name ?? "–" },
             { head: t("shutdowns.exit"), cell: (row) => <Badge tone={row.exit_code === 0 ? "good" : row.exit_code === 75 ? "warn" : "bad"}>{row.exit_code}</Badge> },
             { head: t("shutdowns.took"), right: true, cell: (row) => ms(row.duration_ms) },

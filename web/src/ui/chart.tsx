@@ -33,7 +33,8 @@ export function Chart({ label, ticks, lines, format, stacked, height = 200, colo
   const sums = ticks.map((_, at) => lines.reduce((sum, line) => sum + (line.values[at] ?? 0), 0));
   const most = stacked ? Math.max(0, ...sums) : Math.max(0, ...lines.flatMap((line) => line.values.map((value) => value ?? 0)));
   const top = ceiling(most);
-  const left = 56, bottom = 24, head = 10;
+  // Wide enough for the longest figure of the axis: small amounts of money have many digits.
+  const left = Math.max(40, 14 + 7 * Math.max(...[0, 0.5, 1].map((share) => format(top * share).length))), bottom = 24, head = 10;
   const inner = { width: width - left - 8, height: height - bottom - head };
   const step = inner.width / Math.max(1, ticks.length);
   const x = (at: number) => left + step * (at + 0.5);
@@ -87,7 +88,7 @@ export function Chart({ label, ticks, lines, format, stacked, height = 200, colo
             })}
       </svg>
       {over !== null && (
-        <div className={cx("pointer-events-none absolute top-0 z-10 max-w-60 rounded-lg border border-line bg-panel px-3 py-2 text-sm shadow-lg", over > ticks.length / 2 ? "left-14" : "right-2")}>
+        <div className={cx("pointer-events-none absolute top-0 z-10 max-w-60 rounded-lg border border-line bg-panel px-3 py-2 text-sm shadow-lg", over > ticks.length / 2 ? "left-16" : "right-2")}>
           <div className="mb-1 font-medium">{ticks[over]}</div>
           {lines.map((line, index) => (
             <div key={line.name} className="flex items-center justify-between gap-4">

@@ -34,6 +34,14 @@ export function Dialog({ title, onClose, children, foot, side, wide, fixed }: Pr
       onKeyDown={(event) => {
         if (event.key === "Escape" && fixed) event.preventDefault();
       }}
+      onClose={(event) => {
+        // A browser may close it over our word (a second Esc in a row): then the page decides, and what must stay comes back.
+        if (event.target !== ref.current || ref.current.open) return;
+        if (!fixed) onClose();
+        requestAnimationFrame(() => {
+          if (ref.current && !ref.current.open) ref.current.showModal();
+        });
+      }}
       className={cx(
         "border border-line bg-panel p-0 shadow-2xl",
         side ? "sheet mr-0 h-dvh w-full max-w-xl border-y-0 border-r-0" : cx("max-h-[92dvh] w-[calc(100%-1.5rem)] rounded-2xl", wide ? "max-w-3xl" : "max-w-lg"),
@@ -84,13 +92,13 @@ export function Confirm({ what, name, text, onDo, onClose }: { what: string; nam
   );
 }
 
-/** A secret that will never be shown again. */
-export function SecretOnce({ title, secret, children, onClose }: { title: string; secret: string; children?: ReactNode; onClose: () => void }) {
+/** A secret in clear, in a dialog that only its own button closes. */
+export function SecretOnce({ title, secret, text, children, onClose }: { title: string; secret: string; text?: string; children?: ReactNode; onClose: () => void }) {
   const { t } = usePrefs();
   return (
     <Dialog title={title} onClose={onClose} fixed foot={<><CopyButton small={false} text={secret} /><Button look="main" onClick={onClose}>{t("secret.kept")}</Button></>}>
-      <p className="mb-3 text-muted">{t("secret.once")}</p>
-      <p className="mono rounded-lg bg-raised p-3 break-all select-all" data-testid="secret">{secret}</p>
+      <p className="mb-3 text-muted">{text ?? t("secret.once")}</p>
+      <p className="mono rounded-lg bg-raised p-3 break-all whitespace-pre-wrap select-all" data-testid="secret">{secret}</p>
       {children}
     </Dialog>
   );

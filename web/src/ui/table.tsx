@@ -34,7 +34,7 @@ export function Table<T>({ label, source, columns, empty, id, onOpen }: { label:
             {source.rows.map((row) => (
               <tr key={id(row)} className={cx("border-t border-line", onOpen && "cursor-pointer hover:bg-raised")} onClick={onOpen && (() => onOpen(row))}>
                 {columns.map((column, index) => (
-                  <td key={index} className={cx("px-4 py-2.5 align-middle", column.right && "nums text-right", column.wide && "min-w-40 wrap-anywhere", column.from && FROM[column.from])}>{column.cell(row)}</td>
+                  <td key={index} className={cx("px-4 py-2.5 align-middle", column.right && "nums text-right whitespace-nowrap", column.wide && "min-w-40 wrap-anywhere", column.from && FROM[column.from])}>{column.cell(row)}</td>
                 ))}
               </tr>
             ))}
