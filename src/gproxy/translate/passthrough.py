@@ -1,8 +1,9 @@
 """Same dialect on both sides: the bytes go through as they are, and a tap reads usage and model on the way.
 
-Three things are changed, each only when it must be: the model's name in the request when an alias, a prefix or
+Four things are changed, each only when it must be: the model's name in the request when an alias, a prefix or
 a route led here; the same name in the answer, so that it echoes what the client sent; and in OpenAI chat streams
-the usage frame is asked for when the client did not, and then kept from it.
+the usage frame is asked for when the client did not, and then kept from it; and a history that holds what was lent for
+another vendor is written anew without it (`lent`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gproxy.canonical.failure import VendorError
+from gproxy.canonical.loss import Losses
 from gproxy.canonical.operation import Dialect, Operation
 from gproxy.canonical.usage import UNKNOWN, Usage
 from gproxy.errors import Failure
 from gproxy.protocols.gemini import errors as gemini_errors
 from gproxy.protocols.gemini.tap import StreamTap as GeminiTap
+from gproxy.translate import lent
 from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Names
 from gproxy.translate.voices import VOICES, Tap
 from gproxy.wire.json import JsonProblem, dumps, fields, loads, patch
@@ -35,6 +38,7 @@ class Passthrough:
         "_dialect",
         "_form",
         "_hide",
+        "_losses",
         "_names",
         "_operation",
         "_read",
@@ -81,6 +85,7 @@ class Passthrough:
         self._read: tuple[Usage, str | None] | None = None
         self._closed = False
         self._whole = False
+        self._losses = Losses()
 
     @property
     def dialect_out(self) -> Dialect:
@@ -92,6 +97,15 @@ class Passthrough:
         edits: dict[Any, Any] = {}
         if self._form is not None:
             return parse(self._form, body).with_text("model", self._names.upstream) if self._renames else body
+        if lent.holds(body, self._dialect):
+            body = lent.without(
+                body,
+                self._dialect,
+                self._operation,
+                self._names.upstream,
+                stream=self._streams,
+                losses=self._losses,
+            )
         if self._renames:
             if not self._voice.names_model:
                 return _renamed_inside(body, self._names.upstream)
@@ -112,7 +126,10 @@ class Passthrough:
         """The client gets the vendor's own."""
         return None
 
-    loss_header: str = ""
+    @property
+    def loss_header(self) -> str:
+        """What was left out because it was lent for another vendor; nothing else is ever lost here."""
+        return self._losses.header()
 
     def decode_error(self, body: bytes) -> VendorError:
         """A vendor's error body taken apart; never fails."""
