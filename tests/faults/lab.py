@@ -47,30 +47,23 @@ class Gateway(rig.Gateway):
 
     ended_at = 0.0
 
+    def _await_end(self) -> None:
+        # A thread of its own takes the time: the loop may be busy with other experiments. The child is left to `wait`.
+        if self.popen.returncode is None:
+            os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOWAIT)
+        self.ended_at = time.monotonic()
+
     async def up(self) -> None:
         await asyncio.to_thread(self.start)
 
     async def ended(self, timeout: float) -> int:
         """Its exit code; it is killed when it does not come. `ended_at` is the moment."""
-        descriptor = os.pidfd_open(self.popen.pid)
-        over = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def note() -> None:
-            loop.remove_reader(descriptor)
-            self.ended_at = time.monotonic()
-            over.set()
-
-        loop.add_reader(descriptor, note)
-        try:
-            async with asyncio.timeout(timeout):
-                await over.wait()
-        except TimeoutError:
+        over = asyncio.ensure_future(asyncio.to_thread(self._await_end))
+        done, _ = await asyncio.wait({over}, timeout=timeout)
+        if not done:
             self.popen.kill()
-            raise AssertionError(f"the gateway hung for {timeout:.1f} s:\n{self.text}") from None
-        finally:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
+            await over
+            raise AssertionError(f"the gateway hung for {timeout:.1f} s:\n{self.text}")
         return await asyncio.to_thread(self.wait)
 
 
@@ -92,6 +85,7 @@ class Lab:
     worker: float = WORKER
     delay: float = 0.0
     _extra: int = 0
+    _starved_before: float = 0.0
 
     # -- the gateway ----------------------------------------------------------------------------------------
 
@@ -129,6 +123,7 @@ class Lab:
         """A stop signal; the clock of the bound runs from the first one."""
         if self.signalled_at is None:
             self.signalled_at = time.monotonic()
+            self._starved_before = _starved()
         self.gateway.signal(number or self.number)
 
     @property
@@ -141,7 +136,9 @@ class Lab:
         assert self.signalled_at is not None
         code = await self.gateway.ended(self.bound + HUNG)
         took = self.gateway.ended_at - self.signalled_at
-        assert took <= self.bound, f"{took:.2f} s instead of {self.bound:.2f} s:\n{self.story()}"
+        # On a machine that had no processor to give nobody keeps a time; the soak, on a machine of its own, allows nothing.
+        starved = min(2.0, _starved() - self._starved_before)
+        assert took <= self.bound + starved, f"{took:.2f} s instead of {self.bound:.2f} s:\n{self.story()}"
         assert "Traceback" not in self.gateway.text, self.story()
         assert rig.VENDOR_KEY not in self.gateway.text
         return Exit(code, took)
@@ -256,6 +253,14 @@ class Lab:
         """The last drain report in the database."""
         rows = await self.place.query("SELECT * FROM shutdowns ORDER BY at DESC")
         return engines.report_of(rows[0])
+
+
+def _starved() -> float:
+    """Seconds in which somebody on this machine waited for a processor (Linux's own account of it; else nothing)."""
+    with contextlib.suppress(OSError):
+        some = Path("/proc/pressure/cpu").read_text(encoding="ascii").splitlines()[0]
+        return int(some.rpartition("total=")[2]) / 1e6
+    return 0.0
 
 
 async def until(probe: Callable[[], bool], what: Callable[[], str], timeout: float = 30.0) -> None:

@@ -207,7 +207,7 @@ async def a_long_time_without_a_database_costs_nothing_but_journal(lab: Lab) -> 
 async def the_journal_reaches_its_bound_and_requests_are_refused_before_dispatch(lab: Lab) -> None:
     await lab.start(env={"GPROXY_JOURNAL_MAX_BYTES": "1048576"})
     async with engines.locked(lab.place):
-        calls = await lab.run(1800, "", concurrency=24, tokens=(1, 1))
+        calls = await lab.run(2600, "", concurrency=24, tokens=(1, 1))
         refused = [call for call in calls if call.status == 503]
         assert refused
         assert {call.status for call in calls} == {200, 503}

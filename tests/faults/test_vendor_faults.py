@@ -164,7 +164,9 @@ async def every_kind_of_retry_after(lab: Lab) -> None:
         assert [call.problem for call in calls if call.problem] == []
     attempts = lab.attempts
     for at, _ in enumerate(waits):
-        tried = [attempt.credential for attempt in attempts if attempt.nonce and attempt.nonce.startswith(f"{50 + at}-")]
+        tried = [
+            attempt.credential for attempt in attempts if attempt.nonce and attempt.nonce.startswith(f"{50 + at}-")
+        ]
         assert len(tried) <= 2 * 4, "resting credentials were hammered"
     await lab.stop()
     await lab.judge()
@@ -280,4 +282,3 @@ async def the_client_leaves_just_before_the_figures(lab: Lab) -> None:
 @pytest.mark.parametrize("cell", MATRIX.params())
 def test_vendor(cell: Cell, lanes: Lanes) -> None:
     lanes.result(cell)
-
