@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -229,7 +229,7 @@ def test_exact_cost_adds_up_within_a_tier(one: Any, left: Any, right: Any) -> No
         return
     # Parts beyond their whole are cut, which is no sum; keep them inside.
     left, right = inside(left), inside(right)
-    both = Usage(*[(getattr(left, n) or 0) + (getattr(right, n) or 0) for n in Usage.__slots__])
+    both = Usage(*[(getattr(left, n) or 0) + (getattr(right, n) or 0) for n in Usage.__struct_fields__])
     assert one[0].exact(both) == one[0].exact(left) + one[0].exact(right)
     card = RateCard.of(Prices(None, one))
     assert abs(card.cost(both) - card.cost(left) - card.cost(right)) <= 1
@@ -238,7 +238,7 @@ def test_exact_cost_adds_up_within_a_tier(one: Any, left: Any, right: Any) -> No
 def inside(usage: Any) -> Any:
     said = usage.output or 0
     voiced = min(usage.audio_output or 0, said)
-    return replace(
+    return msgspec.structs.replace(
         usage,
         audio_input=min(usage.audio_input or 0, usage.input or 0),
         audio_output=voiced,

@@ -12,14 +12,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from gproxy.access.limits import Claim, Counted, Exceeded
 from gproxy.access.quotas import Quotas, Reservation, Short
 from gproxy.access.shares import Shares
 from gproxy.clock import Clock
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """What one request asks for before anything is sent.
 
     `amount` is the projected cost, `least` the cost with which it could still go on; both nano-USD.

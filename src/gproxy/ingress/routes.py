@@ -8,6 +8,7 @@ first segment names a provider and the rest is matched the same way (scoped).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -86,6 +87,7 @@ RESERVED: Final = frozenset(
 """First segments that are never provider names."""
 
 
+@lru_cache(maxsize=1024)
 def match(method: str, path: str) -> Match | WrongMethod | None:
     """Find the route of a request line. None: there is no such path."""
     found = _lookup(method, path)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
+
+import msgspec
 
 from gproxy.ledger.record import UsageRow
 from gproxy.ledger.store import Position
@@ -19,8 +20,7 @@ from gproxy.ledger.store import Position
 MEMORY_LIMIT: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """A row that has not landed. `since` is monotonic seconds; rows read back from disk are due at once."""
 
     row: UsageRow

@@ -136,7 +136,7 @@ def interrupted_row(opened: Opened, progress: Progress | None) -> UsageRow:
 
 
 def _parts(usage: Usage) -> dict[str, int | None]:
-    return {name: getattr(usage, name) for name in Usage.__slots__}
+    return {name: getattr(usage, name) for name in Usage.__struct_fields__}
 
 
 class _Recovery:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from gproxy.channels.auth.tokens import refreshable
 from gproxy.channels.verdicts import Scope, Verdict, VerdictKind
 from gproxy.errors import Failure, Kind
@@ -30,8 +32,7 @@ UNKNOWN_WAIT: Final = 60.0
 """Seconds told to a caller when only a person can make a credential usable again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One try. `number` counts from 1 over the whole request; `refresh`: fetch a new token before sending."""
 
     number: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -56,9 +56,9 @@ def sse(data: bytes, event: str | None = None) -> bytes:
 
 def shrunk(usage: Usage) -> Usage:
     """Figures that are too high, sent before the right ones by `usage=shrink`."""
-    return replace(usage, output=(usage.output or 0) + SHRINK_BY)
+    return msgspec.structs.replace(usage, output=(usage.output or 0) + SHRINK_BY)
 
 
 def so_far(usage: Usage, output: int) -> Usage:
     """The same prompt with only so much output."""
-    return replace(usage, output=output, reasoning=min(usage.reasoning or 0, output))
+    return msgspec.structs.replace(usage, output=output, reasoning=min(usage.reasoning or 0, output))

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -226,7 +227,7 @@ def test_every_recorded_stream() -> None:
         assert again.choices[0].stop == whole.choices[0].stop, case.name
         # "None were written to the cache" must be said where the vendor said nothing: the SDK asks for a number.
         written = whole.usage.cache_write_5m or 0 if whole.usage.known else None
-        assert again.usage == replace(whole.usage, cache_write_5m=written), case.name
+        assert again.usage == msgspec.structs.replace(whole.usage, cache_write_5m=written), case.name
         if whole.error is None and len(out) < 200_000:
             final = by_sdk(out)[-1].response
             text = "".join(part.text for part in whole.choices[0].parts if isinstance(part, Text))
