@@ -217,6 +217,7 @@ def test_from_an_empty_provider_to_a_first_request(watched: Watched, vendor: rig
     expect(rows).to_have_count(4)
     rows.first.get_by_role("button").click()
     page.get_by_role("dialog").get_by_text("price_version").wait_for()
+    page.get_by_role("dialog").get_by_role("heading", name="What happened").wait_for()
 
 
 def test_what_others_wrote_is_only_text(watched: Watched) -> None:
