@@ -335,7 +335,7 @@ def test_a_user_without_rights_sees_their_own_things_only(watched: Watched) -> N
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_reads_well_at_every_width(browser: Browser, house: rig.Gateway, theme: str, tmp_path: Path) -> None:
     _needed("axe-core (npm ci in web/)", AXE.exists())
-    shots = Path(os.environ.get("GPROXY_SCREENSHOTS") or tmp_path)
+    shots = Path(os.environ.get("CONSOLE_SCREENSHOTS") or tmp_path)
     shots.mkdir(parents=True, exist_ok=True)
     context = browser.new_context(locale="en-US", color_scheme="dark" if theme == "dark" else "light")
     seen = Watched(context, house)
