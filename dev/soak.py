@@ -3,6 +3,7 @@
     make soak                                   1,000 SIGTERM and 1,000 SIGKILL on SQLite, 200 each on the two servers
     make soak ARGS="--kills 50 --terms 50 --engines sqlite"
     make soak ARGS="--starts 500"               SIGTERM at a random moment of the start, as often
+    make soak ARGS="--upgrades 50"              upgrades in place under tight keep-alive load
     make prove                                  a cut of it that takes about five minutes
     make soak ARGS="--matrix"                   every cell of the fault lab first, on all engines, with both signals
 
@@ -27,7 +28,7 @@ from pathlib import Path
 
 from tests.faults.engines import ENGINES
 from tests.faults.lab import lab
-from tests.faults.mayhem import Tally, mayhem
+from tests.faults.mayhem import Tally, mayhem, upgrades
 
 CHUNK = 25
 """Signals per database: a judge that looks often names the seed that failed more narrowly."""
@@ -60,7 +61,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
         few = engine != "sqlite" and options.server_share < 1
         for number, count in ((signal.SIGKILL, options.kills), (signal.SIGTERM, options.terms)):
             left = round(count * options.server_share) if few else count
-            chunks = []
+            chunks: list[Job] = []
             while left > 0:
                 seed = options.seed * 1_000_000 + len(made) * 10_000 + len(chunks)
                 chunks.append(Job(engine, number, min(CHUNK, left), seed, options.durability))
@@ -102,7 +103,7 @@ async def run(work: list[Job], lanes: int, until: float | None) -> dict[tuple[st
 
 async def interrupted_starts(count: int, seed: int) -> tuple[list[float], int, int]:
     """SIGTERM at a random moment between exec and ready. Seconds to the end, ends beyond two seconds, failed checks."""
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 - moments, not secrets
     times: list[float] = []
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
@@ -160,6 +161,7 @@ def main() -> int:
     parser.add_argument("--server-share", type=float, default=0.2, help="of these on PostgreSQL and MariaDB each")
     parser.add_argument("--engines", type=lambda text: text.split(","), default=list(ENGINES))
     parser.add_argument("--starts", type=int, default=0, help="starts to be ended by SIGTERM at a random moment")
+    parser.add_argument("--upgrades", type=int, default=0, help="upgrades in place (SIGUSR2) under load")
     parser.add_argument("--lanes", type=int, default=2, help="gateways at once")
     parser.add_argument("--minutes", type=float, default=None, help="begin nothing new after so long")
     parser.add_argument("--durability", choices=("process", "power"), default="process")
@@ -182,6 +184,13 @@ def main() -> int:
         told = f"median {_median(times):.3f} s, longest {max(times):.3f} s, beyond 2 s: {late}, failed checks: {wrong}"
         print(f"{options.starts} starts ended by SIGTERM: {told}")
         bad = bad or bool(late or wrong)
+    if options.upgrades:
+        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+            found = asyncio.run(upgrades(Path(folder), "sqlite", options.upgrades, options.seed))
+        told = f"{found.requests:,} requests, {found.streams:,} streams, {found.refused} refused, {found.other} broken"
+        print(f"{found.signals} upgrades in place: {told}, {found.lost} rows lost, {found.doubled} doubled")
+        bad = bad or not found.clean or found.refused > 0
+        sums["sqlite", "SIGUSR2"] = Sum(found)
     for (engine, number), one in sums.items():
         for job in one.failed:
             bad = True

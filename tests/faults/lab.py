@@ -289,7 +289,7 @@ async def lab(
     server: str | None = None,
 ) -> AsyncIterator[Lab]:
     """Everything but the gateway; whatever was started is gone at the end."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     count_file = folder / "count.jsonl"
     async with contextlib.AsyncExitStack() as stack:
         place = await stack.enter_async_context(engines.database(engine, folder, server))

@@ -7,6 +7,9 @@ itself adds: when a signal strikes is drawn, what it strikes is chance, and that
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
 import random
 import signal
 import time
@@ -17,7 +20,7 @@ from pathlib import Path
 
 from gproxy.vendor.tally import Figures
 from tests.faults.engines import Row
-from tests.faults.lab import PRICE, Lab, lab
+from tests.faults.lab import PRICE, Gateway, Lab, lab, until
 from tests.vendor import load
 from tests.vendor.count import Counted
 from tests.vendor.reconcile import Violation, reconcile
@@ -106,6 +109,64 @@ async def mayhem(
     return tally
 
 
+async def upgrades(folder: Path, engine: str, count: int, seed: int, *, concurrency: int = 40) -> Tally:
+    """Upgrades in place, one after the other, under tight keep-alive load: nobody is refused, nothing is cut."""
+    tally = Tally()
+    async with lab(folder, engine) as made:
+        made.drain = 10.0
+        gateway = await made.start()
+        family = [gateway.popen.pid]
+        over = asyncio.Event()
+        plan = made.plan(
+            None, "", stream=True, concurrency=concurrency, stream_share=0.3, tokens=(2, 12), delay=0.003, seed=seed
+        )
+        try:
+            async with made.loading(plan, over):
+                for _ in range(count):
+                    struck = time.monotonic()
+                    await _upgrade(made, family)
+                    tally.signals += 1
+                    tally.exits.append(time.monotonic() - struck)
+                over.set()
+            os.kill(family[-1], signal.SIGTERM)
+            await until(lambda: _gone(made, family[-1]), lambda: f"the end of the last one:\n{made.story()}")
+        finally:
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        rows, quotas = await made.place.ledger()
+        _judge(made, tally, rows, quotas, killed=True)
+        broken = [call for call in made.calls if call.broken or not call.complete]
+        tally.violations += [Violation("CLIENT", f"{call.status} {call.broken}", call.nonce) for call in broken]
+        tally.other += len(broken)
+    return tally
+
+
+async def _upgrade(made: Lab, family: list[int]) -> None:
+    """One upgrade: the last of the family makes a successor and leaves."""
+    gateway, mark, made_before, old = made.gateway, len(made.calls), len(family) - 1, family[-1]
+    await until(lambda: len(made.calls) > mark + 50, lambda: "50 answers")
+    os.kill(old, signal.SIGUSR2)
+    await until(lambda: len(_successors(gateway)) > made_before, lambda: f"a successor:\n{made.story()}")
+    family.append(_successors(gateway)[made_before])
+    await until(lambda: _gone(made, old), lambda: f"the end of the old one:\n{made.story()}")
+
+
+def _successors(gateway: Gateway) -> list[int]:
+    lines = [line for line in tuple(gateway.err) if b'"successor":' in line]
+    return [int(json.loads(line)["successor"]) for line in lines]
+
+
+def _gone(made: Lab, pid: int) -> bool:
+    if pid == made.gateway.popen.pid:
+        return made.gateway.popen.poll() is not None
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return True
+    return stat.rsplit(")", 1)[1].split()[0] == "Z"
+
+
 async def _strike(made: Lab, tally: Tally) -> None:
     gateway, killed = made.gateway, made.number is signal.SIGKILL
     struck = time.monotonic()
@@ -154,4 +215,4 @@ def _cost_difference(
         if row is not None and attempt is not None and row["source"] == "reported":
             difference += abs(row["cost_nano_usd"] - PRICE(row, attempt.declared or Figures()))
     spent = sum(quota["cost_used_nano_usd"] for quota in quotas)
-    return difference + abs(spent - sum(row["cost_nano_usd"] for row in rows))
+    return int(difference + abs(spent - sum(row["cost_nano_usd"] for row in rows)))

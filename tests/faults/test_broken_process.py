@@ -163,7 +163,7 @@ async def _unheard(lab: Lab, *, close: bool) -> None:
     gateway.command = [*gateway.command]
     gateway.command[gateway.command.index("--port") + 1] = str(gateway.port)
     reading, writing = os.pipe()
-    gateway.popen = subprocess.Popen(
+    gateway.popen = subprocess.Popen(  # noqa: ASYNC220 - a fork and an exec, no wait
         gateway.command, env=dict(gateway.env), cwd=gateway.cwd, stdout=writing, stderr=writing
     )
     gateway._readers = [threading.Thread() for _ in range(2)]  # nothing of its output comes to the test
@@ -210,10 +210,14 @@ async def as_process_number_one_of_its_namespace(lab: Lab) -> None:
     lab.gateway = gateway
     await gateway.up()
     await lab.run(10)
-    inner = int(Path(f"/proc/{gateway.popen.pid}/task/{gateway.popen.pid}/children").read_text().split()[0])
+    inner = int(_children(gateway.popen.pid).split()[0])
     os.kill(inner, lab.number)
     assert await gateway.ended(lab.bound + 30) == 0, gateway.text
     assert len(await lab.judge()) == 10
+
+
+def _children(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
 
 
 @pytest.mark.parametrize("cell", MATRIX.params())

@@ -255,8 +255,8 @@ async def a_database_that_goes_away_while_we_start(lab: Lab) -> None:
         return "cut" if seen == limit else "pass"
 
     lab.proxy.on_client = verdict
-    for limit in range(1, 26, 4):
-        seen = 0
+    for at in range(1, 26, 4):
+        seen, limit = 0, at
         made = lab.make(name="other")
         try:
             await made.up()

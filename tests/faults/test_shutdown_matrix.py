@@ -8,6 +8,7 @@ import json
 import signal
 import socket
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -235,7 +236,7 @@ async def the_accept_queue_is_emptied_before_the_listener_closes(lab: Lab) -> No
 
 def _queued(port: int) -> int:
     """Connections the kernel has accepted and the process has not: the receive queue of the listening socket."""
-    with open("/proc/net/tcp", encoding="ascii") as table:
+    with Path("/proc/net/tcp").open(encoding="ascii") as table:
         for line in table:
             fields = line.split()
             if fields[3] == "0A" and fields[1].endswith(f":{port:04X}"):
