@@ -214,6 +214,23 @@ async def tight_keep_alive_clients_are_told_before_they_are_closed(lab: Lab) -> 
     await lab.judge(calls=served)
 
 
+@MATRIX.cell("A11", signals=BOTH)
+async def the_next_request_on_a_connection_whose_stream_outlived_the_signal_is_served(lab: Lab) -> None:
+    """The stream's head left before the signal and could not say that the connection will be closed."""
+    await lab.start()
+    # Each client streams once, then asks once more on the same connection, at once.
+    async with lab.loading(lab.plan(80, f"tokens=12,{GATED}", stream=True, concurrency=40, timeout=30.0)) as work:
+        await lab.vendor.gate("hold").arrived(40)
+        lab.signal()
+        await lab.state("draining")
+        await lab.vendor.gate("hold").release()
+        await work
+        assert (await lab.exit()).code == 0
+    assert [(call.reused, call.broken) for call in lab.calls if not call.complete] == []
+    assert sum(call.reused for call in lab.calls) == 40
+    assert len(await lab.judge()) == 80
+
+
 @MATRIX.cell("A12", signals=BOTH)
 async def the_accept_queue_is_emptied_before_the_listener_closes(lab: Lab) -> None:
     await lab.start()

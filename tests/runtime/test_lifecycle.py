@@ -92,7 +92,7 @@ async def test_an_idle_process_goes_through_the_phases_in_order() -> None:
     assert life.state is State.LAME_DUCK
     parts, told = Parts(), report()
     await life.shutdown(parts, Bounds(0, 60, 5), told)
-    assert parts.calls == ["announce", "stop_accepting", "close_idle", "abort", "flush", "close"]
+    assert parts.calls == ["announce", "stop_accepting", "close_idle", "close_idle", "abort", "flush", "close"]
     assert str(life.state) == "stopped"
     assert (told.cut, told.exit_code) == (0, 0)
     assert list(told.phases_ms) == ["lame_duck", "draining", "flushing", "closing"]

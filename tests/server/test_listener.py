@@ -136,6 +136,23 @@ async def test_idle_connections_end_by_fin_after_the_linger() -> None:
         await rig.until(lambda: rig.listener.connections == 0)
 
 
+async def test_a_request_that_waits_in_the_kernel_when_the_linger_ends_is_served() -> None:
+    """A loop that is late reads after its timers: the bytes have arrived, nobody has looked."""
+    async with serving(echo) as rig:
+        clients = [await rig.connect() for _ in range(20)]
+        for client in clients:
+            await client.ask(get())
+        rig.listener.announce_close()
+        await rig.listener.stop_accepting()
+        closing = asyncio.ensure_future(rig.listener.close_idle(0.0))
+        for client in clients:
+            client.writer.write(get("/waiting"))  # straight into the kernel, before the loop turns
+        await closing
+        for client in clients:
+            answer = await client.answer()
+            assert (answer.body, answer.header("connection")) == (b"GET /waiting  ", "close")
+
+
 async def test_half_a_head_gets_the_linger_too_and_is_told() -> None:
     async with serving(echo) as rig:
         late, never = await rig.connect(), await rig.connect()

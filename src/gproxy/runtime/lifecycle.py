@@ -24,6 +24,11 @@ IDLE_LINGER: Final = 0.15
 """Seconds in which a request already under way on an idle keep-alive connection is still served."""
 
 
+UPGRADE_LINGER: Final = 2.0
+"""The same after an upgrade in place: nobody waits for this process any more, and a client's request that crosses the
+end of its connection is a lost one. Clients that speak again are told with their answer and go at once."""
+
+
 class State(StrEnum):
     """Where the process is in its life."""
 
@@ -190,9 +195,13 @@ class Lifecycle:
             return
         await self._until(self._first(self._settled(parts), self._hurry.wait()), deadline)
 
-    @staticmethod
-    async def _settled(parts: Parts) -> None:
-        await parts.close_idle(IDLE_LINGER)
+    async def _settled(self, parts: Parts) -> None:
+        linger = UPGRADE_LINGER if self.signal_name == signal.SIGUSR2.name else IDLE_LINGER
+        await parts.close_idle(linger)
+        await parts.wait_idle()
+        # A stream whose head had left before the signal could not say `connection: close`: its client may well send
+        # the next request on the same connection, and is owed the same linger as those that were idle at first.
+        await parts.close_idle(linger)
         await parts.wait_idle()
 
     @staticmethod

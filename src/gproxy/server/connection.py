@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
 from typing import TYPE_CHECKING, Final, cast
@@ -448,9 +449,20 @@ class Connection(asyncio.Protocol):
     def retire(self) -> None:
         """Close if no request is in progress; one whose head has not arrived by now is told so."""
         if self._state == _IDLE:
-            self._close()
+            # A busy loop looks at its timers before it looks at its sockets: what has arrived is read first.
+            if not self._has_unread():
+                self._close()
         elif self._state == _HEAD:
             self._refuse_late()
+
+    def _has_unread(self) -> bool:
+        """Whether the kernel holds bytes for us (or the client's end) that this loop has not come to yet."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or self._paused or self._transport.is_closing():
+            return False
+        poller = select.poll()
+        poller.register(sock.fileno(), select.POLLIN)
+        return bool(poller.poll(0))
 
     def drop(self) -> None:
         """Close at once: by a reset while an answer is owed, else by FIN."""
@@ -472,6 +484,8 @@ class Connection(asyncio.Protocol):
             # The client is still taking an answer: its progress is what counts now.
             self.hub.monitor(self)
             self.deadline = self.hub.deadline(self.hub.config.linger)
+        elif self._state == _IDLE and self._has_unread():
+            self.deadline = self.hub.deadline(0.0)
         elif self._state == _IDLE:
             self._close()
         elif self._state == _HEAD:

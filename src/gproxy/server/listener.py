@@ -160,7 +160,11 @@ class Listener:
             if left <= 0:
                 for conn in tuple(hub.connections):
                     conn.retire()
-                return
+                if not any(conn.idle for conn in hub.connections):
+                    return
+                # What is left has a request in the kernel's hands: the loop reads it before it comes back here.
+                await asyncio.sleep(_POLL)
+                continue
             await asyncio.sleep(min(_POLL, left))
 
     async def wait_idle(self, deadline: float) -> bool:
