@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from gproxy.canonical.usage import Usage
 from gproxy.vendor.ask import Ask
@@ -48,7 +50,7 @@ class Attempt:
             self.tokens_sent = self.delivery.tokens_sent
             self.usage_sent = self.delivery.usage_sent
         if self.open_ended and isinstance(self.declared, Usage):
-            self.declared = replace(self.declared, output=self.tokens_sent)
+            self.declared = msgspec.structs.replace(self.declared, output=self.tokens_sent)
         declared = figures_of(self.declared) if isinstance(self.declared, Usage) else self.declared
         self.tally.end(
             End(
