@@ -19,7 +19,8 @@ def test_without_a_limit_everything_is_admitted_and_counted() -> None:
     quotas = Quotas()
     held = quotas.reserve("u", None, 10**15)
     assert isinstance(held, Reservation)
-    quotas.settle(held, 7)
+    quotas.charge(held, 7)
+    quotas.release(held)
     assert (quotas.account("u").used, quotas.account("u").reserved) == (7, 0)
     assert quotas.left("u", None) is None
 
@@ -37,17 +38,18 @@ def test_attempts_are_charged_from_the_hold() -> None:
     assert isinstance(held, Reservation)
     quotas.charge(held, 100)
     assert (quotas.account("u").used, quotas.account("u").reserved) == (100, 200)
-    quotas.settle(held, 50)
+    quotas.charge(held, 50)
+    quotas.release(held)
     assert (quotas.account("u").used, quotas.account("u").reserved) == (150, 0)
 
 
 @given(st.integers(0, 500))
-def test_settling_twice_changes_nothing(cost: int) -> None:
+def test_ending_a_hold_twice_changes_nothing(cost: int) -> None:
     quotas = Quotas()
     held = quotas.reserve("u", QUOTA, 500)
     assert isinstance(held, Reservation)
-    quotas.settle(held, cost)
-    quotas.settle(held, 400)
+    quotas.charge(held, cost)
+    quotas.release(held)
     quotas.release(held)
     assert (quotas.account("u").used, quotas.account("u").reserved) == (cost, 0)
     assert held.left == QUOTA - cost
@@ -86,7 +88,8 @@ def test_what_is_on_its_way_to_the_database_is_not_forgotten_when_the_database_i
     quotas = Quotas()
     held = quotas.reserve("u", 100, 50)
     assert isinstance(held, Reservation)
-    quotas.settle(held, 30, "attempt")
+    quotas.charge(held, 30, "attempt")
+    quotas.release(held)
     assert quotas.restore({"u": 10}) == {"u": 10}
     assert quotas.account("u").used == 40
     quotas.landed([("attempt", "u", 30, True), ("a dead process's", "u", 5, True), ("seen before", "u", 7, False)])
@@ -120,7 +123,8 @@ class Budget(RuleBasedStateMachine):
     def settle(self, hold: Reservation | None, share: float) -> None:
         if hold is not None:
             cost = int(hold.amount * share)
-            self.quotas.settle(hold, cost)
+            self.quotas.charge(hold, cost)
+            self.quotas.release(hold)
             self.spent += cost
 
     @invariant()

@@ -9,6 +9,7 @@ import pytest
 
 from gproxy.errors import Phase, UpstreamFault
 from gproxy.ids import CredentialId
+from gproxy.routing.health import HealthRecord, Status
 from tests.admin.conftest import ALICE_KEY, House
 from tests.admin.test_resources import SAMPLES
 
@@ -92,6 +93,31 @@ async def test_health(house: House, root: httpx2.AsyncClient, configured: dict[s
     assert done.json()["results"][0]["item"]["health"]["state"] == "healthy"
 
 
+async def test_health_is_told_of_every_row_and_of_single_models(
+    house: House, root: httpx2.AsyncClient, configured: dict[str, Any]
+) -> None:
+    sample = {**SAMPLES["credentials"], "label": "two"}
+    other = (await root.post("/admin/credentials", json=sample)).json()
+    board = house.world.board.health
+    board.disable(CredentialId(other["id"]), "leaked")
+    now, now_us = house.world.clock.monotonic(), house.world.clock.now_us()
+    resting = HealthRecord(CredentialId(configured["id"]), "gpt-5", Status.COOLDOWN, now_us + 60_000_000, 1, "storm")
+    over = HealthRecord(CredentialId(configured["id"]), "gpt-6", Status.COOLDOWN, now_us - 60_000_000, 1, "storm")
+    board.restore((resting, over), now, now_us)
+    rows = {row["id"]: row["health"] for row in (await root.get("/admin/credentials")).json()["items"]}
+    assert rows == {
+        configured["id"]: {"state": "healthy", "until": None, "reason": ""},
+        other["id"]: {"state": "disabled", "until": None, "reason": "leaked"},
+    }
+    told = {row["id"]: row for row in (await root.get("/admin/health")).json()["items"]}
+    assert (told[configured["id"]]["state"], told[other["id"]]["state"]) == ("healthy", "disabled")
+    (model,) = told[configured["id"]]["models"]
+    assert (model["model"], model["state"], model["reason"]) == ("gpt-5", "cooldown", "storm")
+    assert told[other["id"]]["models"] == []
+    overview = (await root.get("/admin/dashboard/overview")).json()
+    assert overview["credentials"] == {"healthy": 1, "cooldown": 0, "disabled": 1}
+
+
 async def test_pulling_models(house: House, root: httpx2.AsyncClient, configured: dict[str, Any]) -> None:
     house.vendor.will(200, {"data": [{"id": "gpt-4.1-mini"}, {"id": "gpt-5"}], "has_more": True, "last_id": "gpt-5"})
     house.vendor.will(200, {"data": [{"id": "gpt-6", "display_name": "Six"}, {"id": ""}, 7, {"id": "x" * 300}]})
@@ -151,6 +177,10 @@ async def test_explain_follows_the_order_of_a_request(root: httpx2.AsyncClient, 
     told = await explain(root, input_tokens=1_000_000, max_output_tokens=1_000_000)
     assert (told["allowed"], told["status"], told["code"]) == (False, 402, "quota_exceeded")
     assert (await explain(root, input_tokens=1))["allowed"]
+    # Without a stated cap a request is never refused for what it could cost, only for what it costs at the least.
+    told = await explain(root, input_tokens=4_500_000)
+    assert told["allowed"]
+    assert "capped" in next(step["text"] for step in told["steps"] if step["step"] == "quota")
     await root.patch(f"/admin/health/{configured['id']}", json={"state": "disabled", "reason": "leaked"})
     told = await explain(root)
     assert (told["status"], told["candidates"][0]["credentials"][0]["reason"]) == (503, "leaked")

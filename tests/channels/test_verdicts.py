@@ -19,7 +19,6 @@ from gproxy.channels.verdicts import (
     judge,
     judge_fault,
     read_error,
-    unreadable,
 )
 from gproxy.errors import Phase, UpstreamFault
 from gproxy.wire.http import Header
@@ -129,7 +128,7 @@ def test_a_failure_dressed_as_success() -> None:
     assert verdict("openrouter", 200, VendorError(429)).kind is VerdictKind.RATE_LIMITED
     assert verdict("openrouter", 200, VendorError(401)).kind is VerdictKind.BAD_KEY
     assert verdict("openai", 200, VendorError(200, code="server_error")).kind is VerdictKind.BROKEN
-    html = verdict("openai", 200, unreadable(200))
+    html = verdict("openai", 200, VendorError(200, code="unreadable"))
     assert (html.kind, html.retryable) == (VerdictKind.BROKEN, True)
 
 

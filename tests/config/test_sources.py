@@ -1,7 +1,7 @@
 import pytest
 
 from gproxy.config.settings import Origin, Setting, all_settings
-from gproxy.config.sources import BadSettings, load, stored_fault, unknown_variables
+from gproxy.config.sources import BadSettings, load, overlaid, stored_fault, unknown_variables
 from gproxy.secret import Secret
 from gproxy.seed.schema import BOOTSTRAP_KEYS, GLOBAL_KEYS
 
@@ -26,27 +26,34 @@ def test_nothing_said_means_the_defaults() -> None:
 def test_a_flag_goes_before_a_variable_before_what_is_stored(
     flags: dict[str, str], env: dict[str, str], stored: dict[str, object], port: int, origin: Origin
 ) -> None:
-    settings = load(flags, env, stored)
+    settings = overlaid(load(flags, env), stored)
     assert (settings.port, settings.origin("port")) == (port, origin)
     assert settings.explicit("port") is (origin in {Origin.FLAG, Origin.ENV})
 
 
 def test_what_may_not_be_stored_is_not_read_from_there() -> None:
-    assert load({}, {}, {"dsn": "mysql://x/y"}).dsn is None
+    assert overlaid(load({}, {}), {"dsn": "mysql://x/y"}).dsn is None
 
 
 def test_every_problem_is_told_with_flag_variable_and_fix() -> None:
     with pytest.raises(BadSettings) as caught:
-        load({"port": "http", "max_body": "big"}, {"GPROXY_DRAIN_TIMEOUT": "soon"}, {"max_attempts": "0"})
+        load({"port": "http", "max_body": "big"}, {"GPROXY_DRAIN_TIMEOUT": "soon"})
     problems = caught.value.problems
-    assert len(problems) == 4
-    port, attempts, body, drain = problems
+    assert len(problems) == 3
+    port, body, drain = problems
     assert port.startswith("--port (or GPROXY_PORT): ")
     assert "8787" in port
-    assert attempts.startswith("stored setting max_attempts")
     assert body.startswith("--max-body (or GPROXY_MAX_BODY): ")
     assert drain.startswith("GPROXY_DRAIN_TIMEOUT (or --drain-timeout): ")
     assert "20s" in drain
+
+
+def test_every_stored_value_that_cannot_be_used_is_told_with_its_name() -> None:
+    with pytest.raises(BadSettings) as caught:
+        overlaid(load({"max_body": "1MiB"}, {}), {"port": "http", "max_body": "big", "max_attempts": "0"})
+    port, attempts = caught.value.problems
+    assert port.startswith("stored setting port (overridden by --port / GPROXY_PORT): ")
+    assert attempts.startswith("stored setting max_attempts (")
 
 
 def test_a_bad_variable_under_a_good_flag_does_not_matter() -> None:
@@ -103,7 +110,7 @@ def test_what_does_not_work_yet_is_refused_rather_than_ignored(setting: Setting)
         load({}, {setting.env: text})
     assert load({}, {setting.env: setting.default_text if setting.default else ""}).origin("port") is Origin.DEFAULT
     if setting.stored:
-        assert load({}, {}, {setting.name: text}).origin(setting.name) is Origin.STORED
+        assert overlaid(load({}, {}), {setting.name: text}).origin(setting.name) is Origin.STORED
 
 
 def test_a_misspelt_variable_is_noticed_and_a_foreign_one_is_not() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator
@@ -18,7 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncmy
 import asyncmy.cursors
 import asyncpg
-import pytest
+
+from tests.process import rig
 
 ENGINES: Final = ("sqlite", "postgres", "mysql")
 SERVERS: Final = ("postgres", "mysql")
@@ -163,12 +163,7 @@ async def database(engine: str, folder: Path, server: str | None = None) -> Asyn
 def answering(engine: str) -> str:
     """The address of the machine's own server; the test is skipped when there is none (and fails in CI)."""
     dsn = POSTGRES if engine == "postgres" else MYSQL
-    try:
-        socket.create_connection(Place(engine, dsn).address, timeout=2).close()
-    except OSError:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{engine} does not answer; in CI it must")
-        pytest.skip(f"no {engine} server")
+    rig.needed(f"the {engine} server", there=rig.listens(Place(engine, dsn).address))
     return dsn
 
 

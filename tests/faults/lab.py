@@ -30,6 +30,8 @@ from tests.vendor.reconcile import per_million, reconcile, table
 DRAIN: Final = 4.0
 WORKER: Final = 5.0
 PRICE: Final = per_million(prompt=1.0, output=2.0, cache_read=0.5)
+PATIENCE: Final = 30.0
+"""Seconds after which something that should come counts as not coming."""
 HUNG: Final = 60.0
 """Seconds beyond its bound after which a process counts as hung and is killed."""
 
@@ -85,6 +87,7 @@ class Lab:
     worker: float = WORKER
     delay: float = 0.0
     _extra: int = 0
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
     _starved_before: float = 0.0
 
     # -- the gateway ----------------------------------------------------------------------------------------
@@ -97,6 +100,7 @@ class Lab:
         name: str = "gateway",
         through: bool = True,
         seed: str | None = None,
+        program: Sequence[str] = rig.PROGRAM,
     ) -> Gateway:
         """A gateway that is not started yet; `through` the proxy where the experiment has one."""
         folder = self.folder / name
@@ -106,7 +110,7 @@ class Lab:
             f"--drain-timeout={self.drain:g}s", f"--worker-timeout={self.worker:g}s",
             f"--shutdown-delay={self.delay:g}s", f"--dsn={place.dsn}",
         ]  # fmt: skip
-        return Gateway(folder, seed or rig.seed(self.vendor.port, extra), *bounds, *flags, env=env)
+        return Gateway(folder, seed or rig.seed(self.vendor.port, extra), *bounds, *flags, env=env, program=program)
 
     async def start(self, *flags: str, **options: Any) -> Gateway:
         """The experiment's gateway, ready."""
@@ -157,11 +161,7 @@ class Lab:
 
     async def told(self, *marks: str) -> None:
         """Until a log line with all these marks has come."""
-        wanted = [mark.encode() for mark in marks]
-        await until(
-            lambda: any(all(mark in line for mark in wanted) for line in tuple(self.gateway.err)),
-            lambda: f"a log line with {marks}:\n{self.story()}",
-        )
+        await until(lambda: bool(self.gateway.lines(*marks)), lambda: f"a log line with {marks}:\n{self.story()}")
 
     async def state(self, name: str) -> None:
         """Until the log says that this phase of the shutdown has begun."""
@@ -196,7 +196,7 @@ class Lab:
     @asynccontextmanager
     async def loading(self, plan: load.Plan, stop: asyncio.Event | None = None) -> AsyncIterator[asyncio.Task[Any]]:
         """The load under way; its log is kept for the judge."""
-        work = asyncio.ensure_future(load.run(plan, stop=stop, on_call=self.calls.append))
+        work = asyncio.ensure_future(load.run(plan, stop=stop, on_call=self._called))
         try:
             yield work
             await work
@@ -204,6 +204,17 @@ class Lab:
             work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await work
+
+    def _called(self, call: load.Call) -> None:
+        self.calls.append(call)
+        self._news.set()
+
+    async def answered(self, count: int) -> None:
+        """Until the clients have so many calls behind them."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.calls) < count:
+                self._news.clear()
+                await self._news.wait()
 
     async def run(
         self, count: int, script: str = "tokens=3", *, stream: bool = False, **fields: Any
@@ -217,6 +228,11 @@ class Lab:
     async def seen(self, count: int) -> None:
         """Until the vendor has read so many requests."""
         await until(lambda: self.vendor.tally.seen_count >= count, lambda: f"{count} requests at the vendor")
+
+    async def left(self, count: int) -> None:
+        """Until so many of the vendor's answers have ended, one way or the other."""
+        async with asyncio.timeout(PATIENCE):
+            await self.vendor.wait_ended(count)
 
     @property
     def attempts(self) -> list[Counted]:
@@ -263,7 +279,7 @@ def _starved() -> float:
     return 0.0
 
 
-async def until(probe: Callable[[], bool], what: Callable[[], str], timeout: float = 30.0) -> None:
+async def until(probe: Callable[[], bool], what: Callable[[], str], timeout: float = PATIENCE) -> None:
     """Ask until it is so. Another process has no event to offer; the pause only spares the processor."""
     end = time.monotonic() + timeout
     while not probe():
@@ -271,7 +287,7 @@ async def until(probe: Callable[[], bool], what: Callable[[], str], timeout: flo
         await asyncio.sleep(0.01)
 
 
-async def until_async(probe: Callable[[], Any], what: Callable[[], str], timeout: float = 30.0) -> None:
+async def until_async(probe: Callable[[], Any], what: Callable[[], str], timeout: float = PATIENCE) -> None:
     """The same with a question that has to wait for its answer."""
     end = time.monotonic() + timeout
     while not await probe():

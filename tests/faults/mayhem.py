@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import signal
@@ -20,7 +19,8 @@ from pathlib import Path
 
 from gproxy.vendor.tally import Figures
 from tests.faults.engines import Row
-from tests.faults.lab import PRICE, Gateway, Lab, lab, until
+from tests.faults.lab import PRICE, Lab, lab, until
+from tests.process import rig
 from tests.vendor import load
 from tests.vendor.count import Counted
 from tests.vendor.reconcile import Violation, reconcile
@@ -86,8 +86,7 @@ async def mayhem(
     async with lab(folder, engine, number=number) as made:
         made.drain = 3.0
         gateway = await made.start(f"--durability={durability}")
-        gateway.command = [*gateway.command]
-        gateway.command[gateway.command.index("--port") + 1] = str(gateway.port)
+        gateway.keep_port()
         over = asyncio.Event()
         plan = made.plan(
             None, "", stream=True, concurrency=concurrency, stream_share=0.6, abort_share=0.05, tokens=(3, 20),
@@ -145,26 +144,17 @@ async def upgrades(folder: Path, engine: str, count: int, seed: int, *, concurre
 async def _upgrade(made: Lab, family: list[int]) -> None:
     """One upgrade: the last of the family makes a successor and leaves."""
     gateway, mark, made_before, old = made.gateway, len(made.calls), len(family) - 1, family[-1]
-    await until(lambda: len(made.calls) > mark + 50, lambda: "50 answers")
+    await made.answered(mark + 51)
     os.kill(old, signal.SIGUSR2)
-    await until(lambda: len(_successors(gateway)) > made_before, lambda: f"a successor:\n{made.story()}")
-    family.append(_successors(gateway)[made_before])
+    await until(lambda: len(gateway.successors()) > made_before, lambda: f"a successor:\n{made.story()}")
+    family.append(gateway.successors()[made_before])
     await until(lambda: _gone(made, old), lambda: f"the end of the old one:\n{made.story()}")
-
-
-def _successors(gateway: Gateway) -> list[int]:
-    lines = [line for line in tuple(gateway.err) if b'"successor":' in line]
-    return [int(json.loads(line)["successor"]) for line in lines]
 
 
 def _gone(made: Lab, pid: int) -> bool:
     if pid == made.gateway.popen.pid:
         return made.gateway.popen.poll() is not None
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    except FileNotFoundError:
-        return True
-    return stat.rsplit(")", 1)[1].split()[0] == "Z"
+    return not rig.alive(pid)
 
 
 async def _strike(made: Lab, tally: Tally) -> None:

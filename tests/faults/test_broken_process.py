@@ -6,38 +6,33 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from tests.faults.lab import Lab
+from tests.faults.lab import Lab, until_async
 from tests.faults.lanes import Cell, Lanes, Matrix
 from tests.process import rig
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 MATRIX = Matrix()
 
-# A disease that breaks out when a file appears; the gateway is started with it already in its blood.
+# A disease that breaks out when the other end of a FIFO is opened; the gateway is started with it already in its blood.
 _ILL = """
-import asyncio, ctypes, os, sys, threading, time
+import asyncio, ctypes, os, signal, sys, threading
 def wait():
-    while not os.path.exists(os.environ["OUTBREAK"]):
-        time.sleep(0.005)
+    open(os.environ["OUTBREAK"]).close()  # a FIFO: opened when somebody opens its other end
 def hold_the_lock():
     wait()
-    ctypes.PyDLL(None).sleep(600)  # PyDLL keeps the interpreter lock
+    ctypes.PyDLL(None).sleep(600)  # the fault itself: PyDLL keeps the interpreter lock
 def block_the_loop():
     wait()
-    import signal
     signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
 def linger():
-    time.sleep(600)
+    threading.Event().wait()  # the fault itself: a thread that never ends
 disease = os.environ["DISEASE"]
 if disease == "block_the_loop":
-    import signal
     signal.signal(signal.SIGUSR1, lambda *_: [None for _ in iter(int, 1)])
 if disease == "linger":
     threading.Thread(target=linger).start()
@@ -48,7 +43,7 @@ if disease == "linger":
     import gproxy.runtime.serve as serve
     really = serve._serve
     async def ill(*args, **kwargs):
-        asyncio.get_running_loop().set_default_executor(pool if False else ThreadPoolExecutor(12))
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(12))
         for _ in range(6):
             asyncio.get_running_loop().run_in_executor(None, linger)
         return await really(*args, **kwargs)
@@ -62,10 +57,9 @@ sys.exit(main())
 
 async def _ill(lab: Lab, disease: str) -> Path:
     outbreak = lab.folder / "outbreak"
-    gateway = lab.make(env={"OUTBREAK": str(outbreak), "DISEASE": disease})
-    gateway.command = [sys.executable, "-c", _ILL, *gateway.command[5:]]
-    lab.gateway = gateway
-    await gateway.up()
+    os.mkfifo(outbreak)
+    env = {"OUTBREAK": str(outbreak), "DISEASE": disease}
+    await lab.start(env=env, program=(sys.executable, "-c", _ILL))
     return outbreak
 
 
@@ -75,7 +69,7 @@ async def _watchdog(lab: Lab, disease: str) -> None:
         await lab.seen(20)
         lab.signal()
         await lab.state("draining")
-        outbreak.touch()
+        outbreak.write_bytes(b"")
         assert (await lab.exit()).code == 70, lab.gateway.text
         await work
     assert "most recent call first" in lab.gateway.text  # every stack was dumped
@@ -114,7 +108,7 @@ async def a_process_that_was_stopped_inside_its_drain_keeps_its_promises(lab: La
         lab.gateway.signal(lab.number)
         await lab.state("draining")
         lab.gateway.signal(signal.SIGSTOP)
-        await asyncio.sleep(3.0)  # the drain's end passes while it cannot run: that is the point
+        await asyncio.sleep(lab.drain + 1.0)  # the fault itself: the drain's end passes while it cannot run
         lab.gateway.signal(signal.SIGCONT)
         await work
         assert await lab.gateway.ended(30) == 0, lab.gateway.text
@@ -133,7 +127,7 @@ async def a_process_that_was_stopped_beyond_every_deadline_is_ended_at_once_and_
         lab.gateway.signal(lab.number)
         await lab.state("draining")
         lab.gateway.signal(signal.SIGSTOP)
-        await asyncio.sleep(3.0)  # every deadline passes
+        await asyncio.sleep(2 * lab.bound)  # the fault itself: every deadline passes while it cannot run
         lab.gateway.signal(signal.SIGCONT)
         assert await lab.gateway.ended(10) in {0, 70, 75}, lab.gateway.text
         await work
@@ -159,18 +153,12 @@ async def _unheard(lab: Lab, *, close: bool) -> None:
     await lab.start()
     await lab.stop()
     lab.signalled_at = None
-    gateway = lab.gateway
-    gateway.command = [*gateway.command]
-    gateway.command[gateway.command.index("--port") + 1] = str(gateway.port)
+    lab.gateway.keep_port()
     reading, writing = os.pipe()
-    gateway.popen = subprocess.Popen(  # noqa: ASYNC220 - a fork and an exec, no wait
-        gateway.command, env=dict(gateway.env), cwd=gateway.cwd, stdout=writing, stderr=writing
-    )
-    gateway._readers = [threading.Thread() for _ in range(2)]  # nothing of its output comes to the test
-    for reader in gateway._readers:
-        reader.start()
+    lab.gateway.output = writing
+    lab.gateway.start(ready=False)
     try:
-        await _answers(lab)
+        await until_async(lambda: _ready(lab), lambda: "readiness")
         if close:
             os.close(reading)
         else:
@@ -190,42 +178,23 @@ async def _unheard(lab: Lab, *, close: bool) -> None:
     assert len(await lab.judge()) == 200
 
 
-async def _answers(lab: Lab) -> None:
-    for _ in range(600):
-        try:
-            if (await lab.get("/readyz"))[0] == 200:
-                return
-        except OSError:
-            pass
-        await asyncio.sleep(0.05)
-    raise AssertionError("it did not become ready")
+async def _ready(lab: Lab) -> bool:
+    with contextlib.suppress(OSError):
+        return (await lab.get("/readyz"))[0] == 200
+    return False
 
 
 @MATRIX.cell("A17")
 async def as_process_number_one_of_its_namespace(lab: Lab) -> None:
     if os.geteuid() != 0:
         pytest.skip("a PID namespace needs root")
-    gateway = lab.make()
-    gateway.command = ["unshare", "--pid", "--fork", "--kill-child=SIGKILL", *gateway.command]
-    lab.gateway = gateway
-    await gateway.up()
+    gateway = await lab.start(program=("unshare", "--pid", "--fork", "--kill-child=SIGKILL", *rig.PROGRAM))
     await lab.run(10)
-    inner = int(_children(gateway.popen.pid).split()[0])
-    os.kill(inner, lab.number)
+    os.kill(rig.children(gateway.popen.pid)[0], lab.number)
     assert await gateway.ended(lab.bound + 30) == 0, gateway.text
     assert len(await lab.judge()) == 10
-
-
-def _children(pid: int) -> str:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
 
 
 @pytest.mark.parametrize("cell", MATRIX.params())
 def test_broken_process(cell: Cell, lanes: Lanes) -> None:
     lanes.result(cell)
-
-
-def test_the_rig_starts_the_gateway_the_way_these_tests_rewrite_it(tmp_path: Path) -> None:
-    made = rig.Gateway(tmp_path, "")
-    assert made.command[:4] == [sys.executable, "-W", "error", "-c"]
-    assert made.command[5] == "serve"

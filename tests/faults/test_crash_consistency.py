@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.engines import ENGINES, SERVERS, locked
-from tests.faults.lab import Lab, until
+from tests.faults.lab import Lab
 from tests.faults.lanes import Cell, Lanes, Matrix
 from tests.faults.mayhem import mayhem
 from tests.vendor.reconcile import table
@@ -48,7 +48,7 @@ async def killed_again_and_again_while_it_recovers(lab: Lab) -> None:
     over = asyncio.Event()
     plan = lab.plan(None, "", stream=True, concurrency=16, delay=0.004, tokens=(5, 30))
     async with lab.loading(plan, over):
-        await until(lambda: len(lab.calls) >= 300, lambda: "something to recover")
+        await lab.answered(300)  # something to recover
         await lab.kill()
         over.set()
     dice = random.Random(lab.engine)

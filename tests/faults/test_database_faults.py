@@ -10,11 +10,12 @@ import re
 import sqlite3
 from typing import Any
 
+import asyncmy.errors
 import pytest
 
 from tests.faults import engines
 from tests.faults.engines import ENGINES, SERVERS, Link
-from tests.faults.lab import Lab, until, until_async
+from tests.faults.lab import Lab, until_async
 from tests.faults.lanes import Cell, Lanes, Matrix
 from tests.faults.odd import OddVendor
 
@@ -85,7 +86,9 @@ async def other_transactions_fight_for_the_same_budget_row(lab: Lab) -> None:
             try:
                 # Locks in the opposite order of a batch's: budget first, then a row of the ledger.
                 await link.run("UPDATE user_quotas SET updated_at = updated_at")
-                await asyncio.sleep(0.02)  # long enough that a batch is caught between the two
+                await asyncio.sleep(
+                    0.02
+                )  # the fault itself: a lock that is held, so that a batch is caught between the two
                 with contextlib.suppress(Exception):  # the loser of a deadlock is told so
                     await link.run("UPDATE usages SET status = status")
             finally:
@@ -229,11 +232,10 @@ async def a_database_that_starts_after_us(lab: Lab) -> None:
     assert lab.proxy is not None
     await lab.proxy.set("refuse")
     lab.gateway = lab.make()
-    starting = asyncio.ensure_future(lab.gateway.up())
-    await until(lambda: hasattr(lab.gateway, "popen"), lambda: "the process")
+    lab.gateway.start(ready=False)
     await lab.told("waiting for the database")
     await lab.proxy.set("pass")
-    await starting
+    await asyncio.to_thread(lab.gateway.ready)
     await lab.run(3)
     await lab.stop()
     assert len(await lab.judge()) == 3
@@ -325,17 +327,19 @@ async def the_server_has_no_connection_left(lab: Lab) -> None:
         place = engines.Place("mysql", lab.place.dsn.replace("root@", f"{user}@"))
         lab.place, whole = place, lab.place
         await lab.start()
-        hog = None
-        for _ in range(200):  # until the gateway lets go of its only connection, or has none
-            try:
-                hog = await Link.open(place)
-                break
-            except Exception:
-                await asyncio.sleep(0.05)
+        held: list[Link] = []
+
+        async def taken() -> bool:
+            await admin.run(f"KILL USER {user}")
+            with contextlib.suppress(asyncmy.errors.OperationalError):  # the gateway was back before us
+                held.append(await Link.open(place))
+            return bool(held)
+
+        await until_async(taken, lambda: "the gateway's only connection")
         calls = await lab.run(40, concurrency=8)
         assert all(call.complete for call in calls)
-        if hog is not None:
-            await hog.close()
+        assert await whole.count() == 5  # nothing could land
+        await held[0].close()
         lab.place = whole
         await lab.landed(45)
         await lab.stop()

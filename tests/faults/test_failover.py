@@ -14,7 +14,7 @@ from gproxy.vendor.behaviour import Behaviour
 from gproxy.vendor.server import VendorServer
 from gproxy.vendor.tally import Tally
 from tests.faults.engines import Row
-from tests.faults.lab import Lab, lab, until
+from tests.faults.lab import Lab, lab
 from tests.process import rig
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
@@ -64,7 +64,7 @@ members = [
             killed_at = time.time()
             doomed.tally = Tally(None)
             await doomed.close()
-            await until(lambda: len(one.calls) >= 260, lambda: "260 answers")
+            await one.answered(260)
             stop.set()
         rows = await _settled(one)
     assert [call.problem for call in one.calls if call.problem] == []
@@ -96,7 +96,7 @@ async def test_a_vendor_that_fails_half_of_everything_gets_no_storm_of_retries(t
             good = good + 1 if status == 200 else 0
             assert time.monotonic() - over < 10, "no recovery within 10 s"
             if status != 200:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # an impatient client's pace: its credentials rest for a time of their own
         took = time.monotonic() - over
         await _settled(one)
     assert len(asked) > 50

@@ -4,6 +4,7 @@ the exit code, and the product's own bound (delay + drain + worker + 0.5 s), nev
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -99,7 +100,7 @@ async def endless_streams_are_cut_with_an_error_event_and_a_row(lab: Lab) -> Non
     rows = await lab.judge(checkpoint_tokens=0)
     assert {row["outcome"] for row in rows} == {"interrupted"}
     assert all(row["output_tokens"] and row["cost_nano_usd"] for row in rows)
-    await until(lambda: lab.vendor.tally.ended_count >= 200, lambda: "the vendor noticing that it was left")
+    await lab.left(200)
     assert {attempt.how for attempt in lab.attempts} == {"client_closed"}
     assert (await lab.report())["cut"] == 200
 
@@ -202,7 +203,7 @@ async def tight_keep_alive_clients_are_told_before_they_are_closed(lab: Lab) -> 
     over = asyncio.Event()
     plan = lab.plan(None, "", stream=False, concurrency=40, tokens=(2, 2))
     async with lab.loading(plan, over):
-        await until(lambda: len(lab.calls) >= 500, lambda: "500 answers")
+        await lab.answered(500)
         lab.signal()
         found = await lab.exit()
         over.set()
@@ -345,12 +346,18 @@ async def sigterm_while_another_process_migrates(lab: Lab) -> None:
     lab.signalled_at = None
     async with engines.locked(lab.place):
         lab.gateway.start(ready=False)
-        # The lock lets nobody in; there is no event on this side for "it now waits for it".
-        await asyncio.sleep(1.0)
+        # The lock lets nobody in: who has the file open waits for it, or is about to.
+        await until(lambda: _has_open(lab.gateway.popen.pid, lab.place.path), lambda: "the database being opened")
         lab.signal()
         assert (await lab.exit()).code in {0, 1}
     await lab.restart()
     await lab.stop()
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # it opens and closes files meanwhile
+        return any(each.readlink() == path for each in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 async def _stopped_while_starting(lab: Lab, blocked: object) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.faults.lab import Lab, until
+from tests.faults.lab import Lab
 from tests.faults.lanes import Cell, Lanes, Matrix
 from tests.faults.odd import OddVendor
 from tests.process import rig
@@ -233,7 +233,7 @@ async def the_client_leaves_at_every_point(lab: Lab) -> None:
         before, ended = len(lab.attempts), lab.vendor.tally.ended_count
         plan = lab.plan(12, script, stream=stream, abort_share=0.0, timeout=0.6, fresh=True)
         await load.run(plan, on_call=lab.calls.append)  # each client loses its patience and hangs up
-        await until(lambda at=ended: lab.vendor.tally.ended_count >= at + 12, lambda: "the vendor being left")  # type: ignore[misc]  # bound at once
+        await lab.left(ended + 12)
         assert {attempt.how for attempt in lab.attempts[before:]} == {"client_closed"}
     for call in lab.calls:
         call.aborted, call.broken = call.aborted or "mid", None
@@ -271,7 +271,7 @@ async def the_client_leaves_just_before_the_figures(lab: Lab) -> None:
         await work
     for call in lab.calls:
         call.aborted, call.broken = "mid", None
-    await until(lambda: lab.vendor.tally.ended_count >= 100, lambda: "the vendor being left")
+    await lab.left(100)
     await lab.vendor.gate("figures").release()
     await lab.stop()
     rows = await lab.judge(checkpoint_tokens=1)

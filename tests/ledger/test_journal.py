@@ -509,12 +509,3 @@ def test_the_salt_is_not_in_records(tmp_path: Path) -> None:
     assert data.count(one._salt) == 1
     assert data.index(one._salt) < frames.HEADER.size
     one.end()
-
-
-def test_open_attempts_are_listed_for_the_reconciler(tmp_path: Path) -> None:
-    one = journal(tmp_path)
-    one.open(opened("a", reserved_nano_usd=5))
-    one.open(opened("b", reserved_nano_usd=7))
-    one.close(closed("a"))
-    assert [(o.attempt_id, o.reserved_nano_usd) for o in one.open_attempts()] == [("b", 7)]
-    one.end()

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ALICE = "sk-alice-0123456789abcdef"
@@ -23,7 +26,9 @@ MUTE = "sk-mute-0123456789abcdef"
 DISABLED = "sk-disabled-0123456789abcdef"
 VENDOR_KEY = "sk-vendor-canary-0123456789"
 START_WAIT = 30.0
-_MAIN = "import sys; from gproxy.cli.main import main; sys.exit(main())"
+PROGRAM: Final = (
+    sys.executable, "-W", "error", "-c", "import sys; from gproxy.cli.main import main; sys.exit(main())",
+)  # fmt: skip
 
 SEED = """
 [[providers]]
@@ -84,19 +89,22 @@ class Process:
     popen: subprocess.Popen[bytes] = field(init=False)
     out: list[bytes] = field(default_factory=list)
     err: list[bytes] = field(default_factory=list)
+    output: int = subprocess.PIPE
+    """Where stdout and stderr go; what does not come to us is not collected."""
 
     def start(self, *, pass_fds: tuple[int, ...] = ()) -> None:
         self.popen = subprocess.Popen(
             self.command,
             env=dict(self.env),
             cwd=self.cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=self.output,
+            stderr=self.output,
             pass_fds=pass_fds,
         )
         self._readers = [
             threading.Thread(target=self._collect, args=(pipe, lines), daemon=True)
             for pipe, lines in ((self.popen.stdout, self.out), (self.popen.stderr, self.err))
+            if pipe is not None
         ]
         for reader in self._readers:
             reader.start()
@@ -109,10 +117,11 @@ class Process:
 
     def wait(self, timeout: float = 60.0) -> int:
         code = self.popen.wait(timeout)
-        for reader, pipe in zip(self._readers, (self.popen.stdout, self.popen.stderr), strict=True):
+        pipes = [pipe for pipe in (self.popen.stdout, self.popen.stderr) if pipe is not None]
+        for reader, pipe in zip(self._readers, pipes, strict=True):
             reader.join(2)
             # A successor may hold the pipes too; then the reader goes on, and closing them under it would block.
-            if pipe is not None and not reader.is_alive():
+            if not reader.is_alive():
                 pipe.close()
         return code
 
@@ -128,6 +137,16 @@ class Process:
         if self.popen.poll() is None:
             self.popen.kill()
         self.wait()
+
+    def lines(self, *marks: str) -> list[bytes]:
+        """The log lines so far that have all these marks."""
+        wanted = [mark.encode() for mark in marks]
+        return [line for line in tuple(self.err) if all(mark in line for mark in wanted)]
+
+    def told(self, *marks: str) -> bytes:
+        """The first log line with all these marks, waited for."""
+        line: bytes = await_that(lambda: next(iter(self.lines(*marks)), None), self, f"a log line with {marks}")
+        return line
 
     @property
     def text(self) -> str:
@@ -152,16 +171,22 @@ class Vendor(Process):
 
 
 class Gateway(Process):
-    """`gproxy serve` on a free port, with its own data folder."""
+    """`gproxy serve` on a free port, with its own data folder; `program` is what runs it."""
 
-    def __init__(self, folder: Path, seed: str, *flags: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: str,
+        *flags: str,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
         seed_file = folder / "gproxy.toml"
         seed_file.write_text(seed, encoding="utf-8")
         command = [
-            sys.executable, "-W", "error", "-c", _MAIN, "serve", "--port", "0",
-            "--data-dir", str(self.data), "--config", str(seed_file), *flags,
+            *program, "serve", "--port", "0", "--data-dir", str(self.data), "--config", str(seed_file), *flags,
         ]  # fmt: skip
         base = {name: value for name, value in os.environ.items() if not name.startswith("GPROXY_")}
         super().__init__(
@@ -173,11 +198,24 @@ class Gateway(Process):
     def start(self, *, pass_fds: tuple[int, ...] = (), ready: bool = True) -> None:
         self.out.clear()
         self.err.clear()
-        begin = time.monotonic()
+        self._begun = time.monotonic()
         super().start(pass_fds=pass_fds)
         if ready:
-            self.port = await_that(self._port, self, "the gateway's ready line")
-            self.ready_after = time.monotonic() - begin
+            self.ready()
+
+    def ready(self) -> None:
+        """Wait until it says that it is."""
+        self.port = await_that(self._port, self, "the gateway's ready line")
+        self.ready_after = time.monotonic() - self._begun
+
+    def keep_port(self) -> None:
+        """Further starts are on the port that the first one was given."""
+        self.command = [*self.command]
+        self.command[self.command.index("--port") + 1] = str(self.port)
+
+    def successors(self) -> list[int]:
+        """The processes that took over from this one and from each other, as far as the log names them."""
+        return [int(json.loads(line)["successor"]) for line in self.lines('"successor":')]
 
     def _port(self) -> int | None:
         for line in tuple(self.out):
@@ -277,6 +315,39 @@ def await_that(probe: Any, process: Process | Anyone, what: str) -> Any:
         pause.wait(0.01)
     stacks = process.stacks()
     raise AssertionError(f"{what} did not come within {START_WAIT:g} s:\n{stacks}")
+
+
+def needed(what: str, *, there: bool) -> None:
+    """For a test that needs something of the machine: without it a failure in CI, a visible skip elsewhere."""
+    if not there:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{what} is missing; in CI it must be there")
+        pytest.skip(f"{what} is missing")
+
+
+def listens(address: tuple[str, int]) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        socket.create_connection(address, timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def alive(pid: int) -> bool:
+    """Whether this process runs: one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started."""
+    try:
+        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    except FileNotFoundError:
+        return []
 
 
 def seed(vendor_port: int, extra: str = "") -> str:

@@ -61,17 +61,10 @@ CORPUS = (
 AXE = rig.ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
-def _needed(what: str, there: bool) -> None:
-    if not there:
-        if os.environ.get("CI") == "true" and what == "chromium":
-            pytest.fail(f"{what} is not installed")
-        pytest.skip(f"{what} is not installed")
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    _needed("chromium", path is not None)
+    rig.needed("chromium", there=path is not None)
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield made
@@ -334,7 +327,8 @@ def test_a_user_without_rights_sees_their_own_things_only(watched: Watched) -> N
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_reads_well_at_every_width(browser: Browser, house: rig.Gateway, theme: str, tmp_path: Path) -> None:
-    _needed("axe-core (npm ci in web/)", AXE.exists())
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed (npm ci in web/)")
     shots = Path(os.environ.get("CONSOLE_SCREENSHOTS") or tmp_path)
     shots.mkdir(parents=True, exist_ok=True)
     context = browser.new_context(locale="en-US", color_scheme="dark" if theme == "dark" else "light")

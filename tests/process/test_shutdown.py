@@ -9,7 +9,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -31,23 +30,15 @@ async def _exit(gateway: rig.Gateway) -> int:
     return await asyncio.to_thread(gateway.wait, 60)
 
 
-def _vendor_saw(vendor: rig.Vendor, marks: set[str]) -> list[Any]:
-    lines = [json.loads(line) for line in vendor.count_file.read_text().splitlines()]
-    return [
-        line
-        for line in lines
-        if line.get("model") in marks and line.get("event", "begin") in {"begin", "asked", "parsed"}
-    ]
-
-
 @pytest.mark.parametrize("number", SIGNALS)
-def test_an_idle_process_is_gone_at_once(fresh: rig.Gateway, number: signal.Signals) -> None:
-    begin = time.monotonic()
-    assert fresh.stop(number) == 0, fresh.text
-    took = time.monotonic() - begin
-    # The promise is 0.5 s; what is asserted here is only that nothing waits for a drain or worker deadline.
-    assert took < 3.0, fresh.text
-    assert "gproxy stopped after" in fresh.text
+def test_an_idle_process_is_gone_at_once(folder: Path, vendor: rig.Vendor, number: signal.Signals) -> None:
+    # Whoever waited for a deadline of the drain or of the workers would wait longer than `stop` does.
+    with rig.gateway(folder, rig.seed(vendor.port), "--drain-timeout", "600s", "--worker-timeout", "600s") as gateway:
+        begin = time.monotonic()
+        assert gateway.stop(number) == 0, gateway.text
+        # A bound of the product, not a benchmark: the promise is 0.5 s, the rest is for a machine that is busy.
+        assert time.monotonic() - begin < 3.0, gateway.text
+        assert "gproxy stopped after" in gateway.text
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -116,7 +107,7 @@ async def test_the_second_signal_ends_the_drain_but_not_the_flush(folder: Path, 
         calls = many(gateway, 20, "sim~fail=endless~delay=0.05")
         async with running(calls) as together:
             gateway.signal(signal.SIGTERM)
-            await asyncio.to_thread(_until_state, gateway, b"draining")
+            await asyncio.to_thread(gateway.told, "shutdown", '"state":"draining"')
             gateway.signal(signal.SIGTERM)
             await together
             code = await _exit(gateway)
@@ -131,9 +122,9 @@ async def test_the_third_signal_exits_now_and_the_next_start_has_every_row(folde
         async with running(calls):
             locker.execute("BEGIN EXCLUSIVE")  # the flush cannot get through: the process waits in it
             gateway.signal(signal.SIGTERM)
-            await asyncio.to_thread(_until_state, gateway, b"draining")
+            await asyncio.to_thread(gateway.told, "shutdown", '"state":"draining"')
             gateway.signal(signal.SIGTERM)
-            await asyncio.to_thread(_until_state, gateway, b"flushing")
+            await asyncio.to_thread(gateway.told, "shutdown", '"state":"flushing"')
             gateway.signal(signal.SIGTERM)
             code = await _exit(gateway)
         locker.close()
@@ -152,7 +143,7 @@ async def test_a_connection_accepted_before_the_signal_is_served_after_it(fresh:
     slow = Call("sim~tokens=20~delay=0.05", True, fresh.port)
     async with running([slow]) as together:
         fresh.signal(signal.SIGTERM)
-        await asyncio.to_thread(_until_state, fresh, b"draining")
+        await asyncio.to_thread(fresh.told, "shutdown", '"state":"draining"')
         heads = []
         for reader, writer in silent:
             writer.write(b"GET /livez HTTP/1.1\r\nhost: test\r\n\r\n")
@@ -200,11 +191,3 @@ def _until_in_flight(gateway: rig.Gateway, count: int) -> None:
         return True if json.loads(content)["in_flight"] >= count else None
 
     rig.await_that(probe, gateway, f"{count} requests in flight")
-
-
-def _until_state(gateway: rig.Gateway, state: bytes) -> None:
-    rig.await_that(
-        lambda: True if any(b"shutdown" in line and state in line for line in tuple(gateway.err)) else None,
-        gateway,
-        f"the log line of {state.decode()}",
-    )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,13 +32,8 @@ def family(folder: Path) -> Iterator[list[int]]:
 
 
 def successor_of(gateway: rig.Gateway) -> int:
-    def probe() -> int | None:
-        for line in tuple(gateway.err):
-            if b'"successor":' in line:
-                return int(json.loads(line)["successor"])
-        return None
-
-    return int(rig.await_that(probe, gateway, "the successor"))
+    gateway.told('"successor":')
+    return gateway.successors()[0]
 
 
 async def test_nothing_is_refused_and_no_stream_is_cut(folder: Path, family: list[int]) -> None:
@@ -94,16 +87,7 @@ async def test_nothing_is_refused_and_no_stream_is_cut(folder: Path, family: lis
 
 def _gone(gateway: rig.Gateway, pid: int) -> None:
     def probe() -> bool | None:
-        try:
-            with socket.create_connection(("127.0.0.1", gateway.port), timeout=1):
-                return None
-        except ConnectionRefusedError:
-            pass
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        return True if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z" else None
+        return True if not rig.listens(("127.0.0.1", gateway.port)) and not rig.alive(pid) else None
 
     rig.await_that(probe, rig.Anyone(), "the successor's end")
 
@@ -114,11 +98,7 @@ def test_a_successor_that_cannot_start_leaves_the_old_one_serving(folder: Path, 
         newer = folder / "data" / "gproxy.db"
         gateway.execute("UPDATE alembic_version SET version_num = '9999'")
         gateway.signal(signal.SIGUSR2)
-        rig.await_that(
-            lambda: True if any(b"upgrade failed" in line for line in tuple(gateway.err)) else None,
-            gateway,
-            "the refusal",
-        )
+        gateway.told("upgrade failed")
         assert newer.exists()
         body = {"model": "sim-model", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
         assert gateway.request("POST", "/v1/chat/completions", body)[0] == 200

@@ -30,24 +30,9 @@ def serving(gateway: rig.Gateway, times: int) -> bool | None:
     )
 
 
-def children(gateway: rig.Gateway) -> list[int]:
-    path = Path(f"/proc/{gateway.popen.pid}/task/{gateway.popen.pid}/children")
-    try:
-        return [int(text) for text in path.read_text().split()]
-    except FileNotFoundError:
-        return []
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stop_of_the_master_drains_both(pair: rig.Gateway, number: signal.Signals) -> None:
-    workers = children(pair)
+    workers = rig.children(pair.popen.pid)
     calls = many(pair, 40, "sim~tokens=20~delay=0.04")
     async with running(calls) as together:
         pair.signal(number)
@@ -56,7 +41,7 @@ async def test_a_stop_of_the_master_drains_both(pair: rig.Gateway, number: signa
     assert code == 0, pair.text
     assert [call.error for call in calls if not call.done] == []
     assert len(pair.rows()) == 40
-    assert not [pid for pid in workers if alive(pid)]
+    assert not [pid for pid in workers if rig.alive(pid)]
     assert len(pair.query("SELECT id FROM shutdowns")) == 2
 
 
@@ -64,7 +49,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_rows_land(pair: rig.Gateway
     body = {"model": "sim-model", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
     for _ in range(20):
         assert pair.request("POST", "/v1/chat/completions", body)[0] == 200
-    before = children(pair)
+    before = rig.children(pair.popen.pid)
     os.kill(before[1], signal.SIGKILL)
     rig.await_that(lambda: serving(pair, 2), pair, "a new worker")
     for _ in range(20):
@@ -75,10 +60,12 @@ def test_a_worker_that_is_killed_is_replaced_and_its_rows_land(pair: rig.Gateway
 
 
 def test_a_master_that_is_killed_takes_its_workers_along(pair: rig.Gateway) -> None:
-    workers = children(pair)
+    workers = rig.children(pair.popen.pid)
     pair.signal(signal.SIGKILL)
     pair.wait()
-    rig.await_that(lambda: True if not any(alive(pid) for pid in workers) else None, rig.Anyone(), "the workers' end")
+    rig.await_that(
+        lambda: True if not any(rig.alive(pid) for pid in workers) else None, rig.Anyone(), "the workers' end"
+    )
 
 
 def test_a_start_that_is_refused_ends_the_master_with_the_workers_code(folder: Path, vendor: rig.Vendor) -> None:

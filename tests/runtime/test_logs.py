@@ -56,7 +56,7 @@ def test_half_a_character_from_outside_is_written_as_its_escape(as_json: bool) -
 
 def test_quiet_levels_are_not_written() -> None:
     with logging() as (log, lines):
-        log.debug("noise")
+        log.line(Level.DEBUG, "noise", {})
         log.error("trouble")
     assert [json.loads(line)["event"] for line in lines] == ["trouble"]
 

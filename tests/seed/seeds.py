@@ -7,7 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from gproxy.channels.overrides import ON_DISCONNECT
 from gproxy.ledger.pricing import RateCard
+from gproxy.routing.selection import STRATEGIES
 from gproxy.secret import Secret
 from gproxy.seed import schema as s
 from gproxy.snapshot import Member
@@ -91,7 +93,7 @@ def seeds(draw: st.DrawFn) -> s.Seed:
                     draw(MAYBE_NAME),
                     draw(st.booleans()),
                     draw(st.none() | st.integers(0, 2**63 - 1)),
-                    draw(st.sampled_from([None, *s.ON_DISCONNECT])),
+                    draw(st.sampled_from([None, *ON_DISCONNECT])),
                 )
                 for key in [next(api_keys, None)]
                 if key is not None
@@ -121,7 +123,7 @@ def seeds(draw: st.DrawFn) -> s.Seed:
             st.builds(
                 s.SeedRoute,
                 NAMES,
-                st.sampled_from(s.STRATEGIES),
+                st.sampled_from(STRATEGIES),
                 st.lists(
                     st.builds(Member, one_provider, NAMES, st.integers(0, 9), st.integers(1, 100)),
                     min_size=1,

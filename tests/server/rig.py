@@ -129,8 +129,17 @@ class Rig:
         assert self.listener._hub
         return self.listener._hub
 
+    @property
+    def requests(self) -> list[Request]:
+        """What is in flight, oldest first."""
+        return [responder._request for responder in self.hub.exchanges]
+
     async def until(self, condition: Callable[[], object]) -> None:
         await until(condition)
+
+    async def received(self, size: int) -> None:
+        """Wait until so much of the one body in flight was read."""
+        await until(lambda: [request.received for request in self.requests] == [size])
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from gproxy.server.asgi import AsgiHandler
 from tests.server.rig import get, post, post_chunked, serving
@@ -27,7 +27,6 @@ async def show(request: StarletteRequest) -> JSONResponse:
             "header": request.headers.get("x-y"),
             "client": request.client.host if request.client else None,
             "url": str(request.url),
-            "root": request.scope["root_path"],
         }
     )
 
@@ -90,7 +89,6 @@ app = Starlette(
         Route("/file", file),
         Route("/cookies", cookies),
         Route("/watch", watch),
-        Mount("/console", routes=[Route("/show", show)]),
     ]
 )
 
@@ -136,14 +134,6 @@ async def test_head_and_files_and_cookies() -> None:
         await client.ask(get("/stream").replace(b"GET", b"HEAD"), "HEAD")
         cookies_set = [value for name, value in (await client.ask(get("/cookies"))).headers if name == "set-cookie"]
         assert len(cookies_set) == 2
-
-
-async def test_a_mounted_application_knows_its_prefix() -> None:
-    async with serving(AsgiHandler(app, "/console")) as rig:
-        client = await rig.connect()
-        answer = await client.ask(get("/console/show/x"))
-        assert b'"root":"/console"' in answer.body
-        assert b'"path":"/console/show/x"' in answer.body
 
 
 async def test_an_exception_is_told_once_and_the_client_gets_the_applications_500() -> None:

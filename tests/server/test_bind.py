@@ -43,15 +43,6 @@ def test_a_taken_port_is_named() -> None:
         _close(sockets)
 
 
-def test_two_may_share_a_port_on_purpose() -> None:
-    first = bind("127.0.0.1", 0, reuse_port=True)
-    try:
-        second = bind("127.0.0.1", first[0].getsockname()[1], reuse_port=True)
-        _close(second)
-    finally:
-        _close(first)
-
-
 def test_a_foreign_address_and_an_unknown_name() -> None:
     with pytest.raises(BindError, match=r"192\.0\.2\.1:0: this machine has no such address"):
         bind("192.0.2.1", 0)

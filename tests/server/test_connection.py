@@ -38,14 +38,18 @@ async def test_keep_alive_serves_one_request_after_the_other() -> None:
 
 
 async def test_a_hundred_pipelined_requests_in_one_segment_are_answered_in_order() -> None:
+    go_on = asyncio.Event()
+
     async def slow_first(request: Request, responder: Responder) -> None:
         if request.path == "/0":
-            await asyncio.sleep(0.05)
+            await go_on.wait()
         await echo(request, responder)
 
     async with serving(slow_first) as rig:
         client = await rig.connect()
         await client.send(b"".join(post(b"b", f"/{n}") if n % 2 else get(f"/{n}") for n in range(100)))
+        await rig.until(lambda: rig.listener.in_flight == 1)
+        go_on.set()
         for n in range(100):
             assert (await client.answer()).body == (f"POST /{n}  b" if n % 2 else f"GET /{n}  ").encode()
 
@@ -76,7 +80,8 @@ async def test_only_one_request_of_a_connection_is_served_at_a_time() -> None:
         nonlocal running, peak
         running += 1
         peak = max(peak, running)
-        await asyncio.sleep(0.002)
+        for _ in range(5):
+            await asyncio.sleep(0)
         running -= 1
         responder.send(200, [], b"")
 
@@ -153,10 +158,11 @@ async def test_a_body_in_many_segments(pause: bool) -> None:
     async with serving(echo) as rig:
         client = await rig.connect()
         raw = post(body)
+        head = len(raw) - len(body)
         for at in range(0, len(raw), 100_000):
             await client.send(raw[at : at + 100_000])
-            if pause:
-                await asyncio.sleep(0.002)
+            if pause and at + 100_000 < len(raw):
+                await rig.received(at + 100_000 - head)
         assert (await client.answer()).body == b"POST /  " + body
 
 
@@ -172,10 +178,10 @@ async def test_a_head_in_many_segments() -> None:
 async def test_the_next_request_may_come_with_the_end_of_a_body() -> None:
     async with serving(echo) as rig:
         client = await rig.connect()
-        raw = post(b"0123456789") + post(b"ab")
-        await client.send(raw[:-60])
-        await asyncio.sleep(0.01)
-        await client.send(raw[-60:])
+        first, second = post(b"0123456789"), post(b"ab")
+        await client.send(first[:-5])
+        await rig.received(5)
+        await client.send(first[-5:] + second)
         assert (await client.answer()).body == b"POST /  0123456789"
         assert (await client.answer()).body == b"POST /  ab"
 
@@ -254,7 +260,7 @@ async def test_an_endless_unread_body_pauses_the_client_and_memory_stays_bounded
         raw = post(b"x" * 30_000_000)
         sender = asyncio.ensure_future(client.send(raw))
         await rig.until(lambda: rig.listener.in_flight == 1)
-        ((request, _),) = rig.listener.requests()
+        (request,) = rig.requests
         (conn,) = rig.hub.connections
         await rig.until(lambda: conn._paused)
         assert request.unread < 50_000 + 300_000
@@ -349,7 +355,7 @@ async def test_a_head_that_drips_is_408_all_the_same() -> None:
         client = await rig.connect()
         for byte in get("/" + "x" * 1000):
             await client.send(bytes([byte]))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # the drip: fast enough never to be silent, too slow to end in time
             if client.reader._buffer:  # type: ignore[attr-defined]
                 break
         assert (await client.answer()).status == 408
@@ -370,22 +376,29 @@ async def test_a_body_that_drips_is_408_although_it_is_never_silent() -> None:
         await client.send(post(b"x" * 1000)[:-1000])
         for _ in range(500):
             await client.send(b"x")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # the drip: 100 bytes a second
             if client.reader._buffer:  # type: ignore[attr-defined]
                 break
         assert (await client.answer()).status == 408
 
 
 async def test_the_body_deadline_does_not_run_while_nobody_asks() -> None:
+    asked = asyncio.Event()
+
     async def handler(request: Request, responder: Responder) -> None:
-        await asyncio.sleep(0.3)
+        await asked.wait()
         responder.send(200, [], await request.body(10))
 
     async with serving(handler, body_timeout=0.1) as rig:
         client = await rig.connect()
         await client.send(post(b"abc")[:-1])
-        await asyncio.sleep(0.3)
-        assert (await client.ask(b"c")).status == 200
+        await rig.received(2)
+        (request,) = rig.requests
+        await asyncio.sleep(0.3)  # beyond the deadline, which must not fire
+        asked.set()
+        await rig.until(lambda: request._waiter or not rig.requests)
+        answer = await client.ask(b"c")
+        assert (answer.status, answer.body) == (200, b"abc")
 
 
 async def test_an_idle_connection_is_closed_by_fin() -> None:
@@ -429,7 +442,7 @@ async def test_a_slow_client_gets_all_of_its_last_answer_however_short_the_linge
     async with serving(_big, write_timeout=5.0, linger=0.02) as rig:
         client = await rig.connect(limit=1000)
         await client.send(get("/", "Connection: close"))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # beyond the linger, which must not cut it
         answer = await client.answer()
         assert answer.complete
         assert len(answer.body) == 20_000_000

@@ -90,7 +90,7 @@ async def test_a_stream_and_a_cut_stream() -> None:
         for _ in range(3):
             responder.write(b"data: x\n\n")
             await responder.drain()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # curl is to read apart what is written apart, and has no event to tell of it
         if request.path == "/cut":
             responder.abort()
         else:

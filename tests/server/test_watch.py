@@ -113,7 +113,7 @@ async def test_leaving_is_noticed_during_a_later_request_of_a_pipeline() -> None
         await client.send(get() * 3 + get("/wait") + get("/", "X: " + "y" * 4000))
         for _ in range(3):
             await client.answer()
-        await rig.until(lambda: [request.path for request, _ in rig.listener.requests()] == ["/wait"])
+        await rig.until(lambda: [request.path for request in rig.requests] == ["/wait"])
         await client.close()
         await asyncio.wait_for(gone.wait(), LIMIT)
 

@@ -255,8 +255,9 @@ async def test_retired_rows_stay_in_the_sum(db: Database) -> None:
 async def test_reservations_are_stored_as_a_whole(db: Database) -> None:
     ledger = SqlLedger(db)
     await ledger.insert_usages([usage_row(user_id=f"user-{n}") for n in range(3)], None)
-    await ledger.set_reserved({"user-0": 5, "user-1": 6})
-    await ledger.set_reserved({"user-1": 7})
+    for held in ({"user-0": 5, "user-1": 6}, {"user-1": 7}):
+        ledger.held = lambda held=held: held
+        await ledger.publish_held()
     stored: dict[str, int] = dict(await db.fetch("SELECT user_id, reserved_nano_usd FROM user_quotas"))
     assert stored == {"user-0": 0, "user-1": 7, "user-2": 0}
 

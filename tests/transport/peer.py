@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from gproxy.transport.client import UpstreamClient
+from gproxy.transport.pool import Pool
 from gproxy.wire.http import Deadlines, Header, Origin, UpstreamRequest
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -214,9 +215,14 @@ async def elsewhere(
         await asyncio.get_running_loop().run_in_executor(None, thread.join)
 
 
+def pools(client: UpstreamClient) -> list[Pool]:
+    """The client's connections, per origin and proxy."""
+    return list(client._pools.values())
+
+
 async def emptied(client: UpstreamClient) -> None:
     """Return when the client has no connection open."""
-    while any(stats.open for stats in client.stats()):  # noqa: ASYNC110 - there is nobody to set an event
+    while any(pool.all for pool in pools(client)):  # noqa: ASYNC110 - there is nobody to set an event
         await asyncio.sleep(0)
 
 

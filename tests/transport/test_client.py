@@ -9,7 +9,7 @@ import pytest
 from gproxy.errors import Phase, UpstreamFault
 from gproxy.transport.client import TransportConfig, UpstreamClient
 from gproxy.wire.http import Deadlines, Origin, UpstreamRequest
-from tests.transport.peer import OK, Line, Peer, answering, elsewhere, emptied, once
+from tests.transport.peer import OK, Line, Peer, answering, elsewhere, emptied, once, pools
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -75,7 +75,7 @@ class TestRequestOnTheWire:
         async with Peer(script) as peer:
             reply = await client.send(peer.ask(b"x" * 30_000_000))
             assert (reply.status, await reply.read(100)) == (413, b"big")
-            assert client.stats()[0].idle == 0
+            assert not pools(client)[0].idle
 
     async def test_answer_that_begins_while_the_request_is_still_going_out(self, client: UpstreamClient) -> None:
         async def script(line: Line) -> None:
@@ -97,8 +97,8 @@ class TestReuse:
             for _ in range(5):
                 assert await whole(client, peer.ask()) == b"ok"
             assert peer.accepted == 1
-            (stats,) = client.stats()
-            assert (stats.open, stats.idle, stats.in_use, stats.origin) == (1, 1, 0, peer.origin)
+            (pool,) = pools(client)
+            assert (len(pool.all), len(pool.idle), pool.origin) == (1, 1, peer.origin)
 
     async def test_last_in_first_out(self, client: UpstreamClient) -> None:
         gate = asyncio.Event()
@@ -112,7 +112,8 @@ class TestReuse:
         async with Peer(script) as peer:
             both = asyncio.gather(whole(client, peer.ask()), whole(client, peer.ask()))
             await peer.seen(2)
-            assert client.stats()[0].in_use == 2
+            (pool,) = pools(client)
+            assert (len(pool.all), len(pool.idle)) == (2, 0)
             gate.set()
             await both
             answers = {await whole(client, peer.ask()) for _ in range(4)}
@@ -164,7 +165,7 @@ class TestReuse:
             assert await whole(client, peer.ask()) == b"ok"
             more.set()
             await dropped.wait()
-            assert client.stats()[0].open == 0
+            assert not pools(client)[0].all
             assert await whole(client, peer.ask()) == b"ok"
             assert peer.accepted == 2
 
@@ -187,7 +188,7 @@ class TestReuse:
         async with Peer(script) as peer:
             assert await whole(client, peer.ask()) == b"ok"
             await closed.wait()
-            assert client.stats()[0].open == 0
+            assert not pools(client)[0].all
 
     async def test_the_peers_announced_keepalive_is_kept(self, client: UpstreamClient) -> None:
         closed = asyncio.Event()
@@ -224,7 +225,8 @@ class TestReuse:
             await peer.seen(3)
             gate.set()
             await three
-            assert (client.stats()[0].open, client.stats()[0].idle) == (1, 1)
+            (pool,) = pools(client)
+            assert (len(pool.all), len(pool.idle)) == (1, 1)
             await client.close(time.monotonic())
 
 
@@ -349,7 +351,7 @@ class TestDeadlines:
         async def script(line: Line) -> None:
             await line.answer(CHUNKED)
             for _ in range(4):
-                await asyncio.sleep(0.06)
+                await asyncio.sleep(0.06)  # four of them are beyond the deadline, each alone is not
                 await line.write(b"1\r\na\r\n")
             await line.write(b"0\r\n\r\n")
             await step.wait()
@@ -363,7 +365,7 @@ class TestDeadlines:
             await line.answer(CHUNKED)
             while True:
                 await line.write(b"1\r\na\r\n")
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # never idle, never done
 
         async with Peer(script) as peer:
             reply = await client.send(peer.ask(total=0.15, idle=60))
@@ -443,7 +445,7 @@ class TestCancellation:
             task.cancel()
             await gone.wait()
             assert task.cancelled()
-            assert client.stats()[0].open == 0
+            assert not pools(client)[0].all
 
     async def test_cancelled_connect_leaves_nothing(self, client: UpstreamClient) -> None:
         origin = Origin("http", "127.0.0.1", 9)
@@ -452,7 +454,7 @@ class TestCancellation:
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert all(not stats.open and not stats.opening for stats in client.stats())
+        assert all(pool.empty for pool in pools(client))
 
 
 class TestClose:
@@ -473,7 +475,7 @@ class TestClose:
             gate.set()
             assert await reply.read(10) == b"ab"
             await closing
-            assert client.stats()[0].open == 0
+            assert not pools(client)[0].all
 
     async def test_what_is_left_at_the_deadline_is_cut_and_told(self, client: UpstreamClient) -> None:
         async def script(line: Line) -> None:
@@ -530,4 +532,4 @@ class TestConnectFaults:
         async with Peer(once(b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n")) as peer:
             request = peer.ask(target=b"/x?key=sk-canary", headers=[(b"authorization", b"Bearer sk-canary")])
             fault = await fault_of(client.send(request))
-        assert "canary" not in repr(fault) + str(fault) + repr(client) + repr(client.stats())
+        assert "canary" not in repr(fault) + str(fault) + repr(client)

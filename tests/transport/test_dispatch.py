@@ -10,7 +10,7 @@ import pytest
 
 from gproxy.errors import UpstreamFault
 from gproxy.transport.client import TransportConfig, UpstreamClient
-from tests.transport.peer import OK, Line, Peer
+from tests.transport.peer import OK, Line, Peer, pools
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n"
 
@@ -63,4 +63,4 @@ async def test_seen_at_most_once_and_unprocessed_means_unseen(seed: int) -> None
         assert not unprocessed & set(seen)
         assert len(good) > 100
         await client.close(time.monotonic() + 1)
-        assert client.stats()[0].open == 0
+        assert not pools(client)[0].all

@@ -11,7 +11,7 @@ import pytest
 from gproxy.errors import Phase, UpstreamFault
 from gproxy.transport.client import TransportConfig, UpstreamClient
 from gproxy.transport.coding import PIECE
-from tests.transport.peer import OK, Line, Peer, answering, once
+from tests.transport.peer import OK, Line, Peer, answering, once, pools
 from tests.transport.test_connection import HEAD, Rig
 
 
@@ -93,7 +93,7 @@ class TestAbort:
             await gone.wait()
             with pytest.raises(UpstreamFault, match="answer dropped"):
                 await reply.next()
-            assert client.stats()[0].open == 0
+            assert not pools(client)[0].all
 
     async def test_wakes_a_reader(self, client: UpstreamClient) -> None:
         async def script(line: Line) -> None:
@@ -112,7 +112,7 @@ class TestAbort:
         async with Peer(answering(OK)) as peer:
             reply = await client.send(peer.ask())
             reply.abort()
-            assert client.stats()[0].idle == 1
+            assert len(pools(client)[0].idle) == 1
             assert await (await client.send(peer.ask())).read(9) == b"ok"
             assert peer.accepted == 1
 

@@ -10,7 +10,7 @@ from gproxy.errors import Phase, UpstreamFault
 from gproxy.transport.client import UpstreamClient
 from gproxy.wire.http import Origin, UpstreamRequest
 from tests.transport.certificates import Authority
-from tests.transport.peer import OK, Line, Peer, answering, elsewhere, emptied, once
+from tests.transport.peer import OK, Line, Peer, answering, elsewhere, emptied, once, pools
 
 
 async def whole(client: UpstreamClient, request: UpstreamRequest) -> bytes:
@@ -53,7 +53,7 @@ async def test_refused_with_the_reason_and_nothing_sent(
             await tls_client.send(peer.ask())
         assert (caught.value.phase, caught.value.reason, caught.value.unprocessed) == (Phase.TLS, reason, True)
         assert not peer.requests
-        assert tls_client.stats()[0].open == 0
+        assert not pools(tls_client)[0].all
 
 
 async def test_the_systems_trust_store_does_not_know_our_authority(authority: Authority) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from gproxy.vendor.recorded import cases, load
+from gproxy.vendor.recorded import load
 from gproxy.vendor.server import VendorServer
 from tests.shared import require_shared
 from tests.vendor.legal import events_of, judge
-from tests.vendor_selftest.wire import ask
+from tests.vendor_selftest.wire import ask, cases
 
 DIALECTS = {
     "openai-chat": "openai_chat",

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gproxy.vendor.recorded import Unknown, cases, figures_in, load
+from gproxy.vendor.recorded import Unknown, figures_in, load
 from gproxy.vendor.server import VendorServer
 from gproxy.vendor.tally import Figures
 from tests.shared import require_shared
-from tests.vendor_selftest.wire import ask, count_of, post, talk
+from tests.vendor_selftest.wire import ask, cases, count_of, post, talk
 
 SPLITS = ("whole", "event", "bytes:7", "random:3", "byte")
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gproxy.vendor.server import VendorServer
@@ -102,10 +103,12 @@ async def talk(server: VendorServer, data: bytes, *, wait_close: bool = True, li
     raw = b""
     ended = "open"
     try:
-        writer.write(data)
         if wait_close and b"connection: close" not in data[:300].lower():
             # Answered on keep-alive: a second request that asks for the end makes the first one's end visible.
-            writer.write(b"GET /_vendor/health HTTP/1.1\r\nhost: v\r\nconnection: close\r\n\r\n")
+            # In one write: sent by itself it could meet a connection that a fault has closed already, and be answered
+            # with a reset that nobody asked for.
+            data += b"GET /_vendor/health HTTP/1.1\r\nhost: v\r\nconnection: close\r\n\r\n"
+        writer.write(data)
         while limit is None or len(raw) < limit:
             piece = await reader.read(1 << 16)
             if not piece:
@@ -133,3 +136,8 @@ async def ask(server: VendorServer, dialect: str, model: str, **more: Any) -> He
 
 def count_of(server: VendorServer) -> Count:
     return fold(server.tally.lines().split(b"\n"))
+
+
+def cases(folder: Path, protocol: str = "*") -> list[str]:
+    """Every `<protocol>/<case>` in a folder of recordings, sorted."""
+    return sorted(path.parent.relative_to(folder).as_posix() for path in folder.glob(f"{protocol}/*/meta.json"))

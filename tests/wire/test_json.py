@@ -21,7 +21,7 @@ def test_peek_reads_what_decisions_need() -> None:
         b'"max_completion_tokens":20,"service_tier":"flex","stream_options":{"include_usage":true},"tools":[{}]}'
     )
     assert (seen.model, seen.stream, seen.n, seen.service_tier) == ("gpt-4.1", True, 2, "flex")
-    assert (seen.max_tokens, seen.max_completion_tokens, seen.output_cap) == (10, 20, 20)
+    assert (seen.max_tokens, seen.max_completion_tokens) == (10, 20)
     assert seen.include_usage is True
     assert seen.messages is not None
     assert bytes(seen.messages) == b'[{"role":"user","content":"hi"}]'
@@ -34,7 +34,7 @@ def test_peek_tells_absent_and_null_alike_and_defaults_nothing() -> None:
     )
     assert empty.model is nulls.model is None
     assert empty.stream is nulls.stream is False
-    assert empty.output_cap is nulls.output_cap is None
+    assert empty.max_tokens is nulls.max_tokens is None
     assert empty.input is nulls.input is None
     assert empty.include_usage is nulls.include_usage is None
 
@@ -43,7 +43,7 @@ def test_peek_tells_absent_and_null_alike_and_defaults_nothing() -> None:
 def test_peek_reads_gemini_limits_in_both_spellings(spelling: str) -> None:
     body = json.dumps({"contents": [], spelling: {"maxOutputTokens": 9, "candidate_count": 3}}).encode()
     seen = peek(body)
-    assert (seen.output_cap, seen.n) == (9, 3)
+    assert (seen.max_output_tokens, seen.n) == (9, 3)
 
 
 def test_the_greatest_number_of_answers_counts() -> None:

@@ -9,7 +9,7 @@ one addition in one turn of the loop, with nothing awaited in between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -156,12 +156,6 @@ class Quotas:
         self._account(reservation.user_id).reserved -= reservation.released()
         self._look(reservation)
 
-    def settle(self, reservation: Reservation, cost: int, attempt_id: str | None = None) -> None:
-        """Replace the hold by the real cost (0 releases it). A second settlement changes nothing."""
-        if not reservation.settled:
-            self.charge(reservation, cost, attempt_id)
-            self.release(reservation)
-
     def landed(self, costs: Iterable[tuple[str, str, int, bool]]) -> None:
         """Rows are in the database: (attempt id, user id, cost, whether the row is new there).
 
@@ -171,9 +165,6 @@ class Quotas:
         for attempt_id, user_id, cost, new in costs:
             if self._unlanded.pop(attempt_id, None) is None and new and cost:
                 self._account(user_id).used += cost
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._accounts)
 
     def _look(self, reservation: Reservation) -> None:
         if reservation.quota is not None:

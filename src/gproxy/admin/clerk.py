@@ -24,6 +24,11 @@ class Made:
     row: Row
     shown: Mapping[str, Any]
 
+    @property
+    def whole(self) -> Row:
+        """As the creation answers it."""
+        return {**self.row, **self.shown}
+
 
 class Clerk:
     """The verbs of a resource."""
@@ -48,7 +53,7 @@ class Clerk:
 
     def dressed(self, resource: Resource, row: Row) -> Row:
         """A row as it is shown."""
-        resource.dress(self._ports, row)
+        resource.dress(self._ports, (row,))
         return row
 
     async def create(self, writer: Writer, resource: Resource, fields: Given) -> Made:

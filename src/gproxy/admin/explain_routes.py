@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -17,10 +18,10 @@ from gproxy.admin.ports import Ports, Row
 from gproxy.admin.reach import principal_of
 from gproxy.canonical.operation import Dialect, Operation
 from gproxy.channels.vendor import Support
-from gproxy.ledger.pricing import RateCard
+from gproxy.pipeline.head import usd as usd_of
+from gproxy.pipeline.projection import FREE, SMALLEST_CAP, Projection, Tariff, dearest
+from gproxy.pipeline.tariffs import tariff_of
 from gproxy.routing.route import Candidate, Resolution, Unresolved, resolve
-
-_DEFAULT_OUTPUT: Final = 4096
 
 
 class Question(Shape):
@@ -157,25 +158,40 @@ def _resolved(ports: Ports, told: Row, found: Resolution, providers: frozenset[s
     kind = f"route {found.route!r}, {found.strategy}" if found.route else "by name"
     _step(told, "resolve", bool(ways), f"{kind}: {len(ways)} of {len(found.candidates)} permitted",
           refused=(403, "forbidden"))  # fmt: skip
-    bounds = [_bound(ports, one, asked) for one in ways]
-    told["candidates"] = [_way(ports, one, bound, asked) for one, bound in zip(ways, bounds, strict=True)]
+    tariffs = [tariff_of(ports.snapshot(), one) for one in ways]
+    projection = _projected(tariffs, asked)
+    told["candidates"] = [
+        _way(ports, one, tariff, projection, asked) for one, tariff in zip(ways, tariffs, strict=True)
+    ]
     if ways:
-        _quota(told, max((bound for _, bound in bounds if bound is not None), default=0))
+        _quota(told, tariffs, projection)
         usable = any(key["usable"] for way in told["candidates"] for key in way["credentials"])
         text = "at least one credential is usable" if usable else "no credential is usable now"
         _step(told, "credential", usable, text, refused=(503, "no_credential"))
     told["allowed"] = all(step["ok"] for step in told["steps"])
 
 
-def _quota(told: Row, bound: int) -> None:
+def _projected(tariffs: Sequence[Tariff], asked: Question) -> Projection:
+    if asked.operation in FREE:
+        return Projection(0, 0, stated=True)
+    output = asked.max_output_tokens
+    longest = max((one.longest for one in tariffs), default=0)
+    return Projection(asked.input_tokens, longest if output is None else output, stated=output is not None)
+
+
+def _quota(told: Row, tariffs: Sequence[Tariff], projection: Projection) -> None:
+    """As `pipeline.reserve`: without a stated output cap, the answer is capped to what the budget can bear."""
     quota = told["quota"]
     if quota is None or quota["remaining"] is None:
         _step(told, "quota", True, "unlimited")
         return
-
-    fits = Decimal(bound).scaleb(-9) <= Decimal(quota["remaining"])
-    text = f"{_usd(bound)} USD at most, {quota['remaining']} USD left"
-    _step(told, "quota", fits, text, refused=(402, "quota_exceeded"))
+    left = int(Decimal(quota["remaining"]).scaleb(9))
+    bound = dearest(tariffs, projection, projection.output, None)
+    least = bound if projection.stated else dearest(tariffs, projection, SMALLEST_CAP, None)
+    text = f"{usd_of(bound)} USD at most, {quota['remaining']} USD left"
+    if least <= left < bound:
+        text += ": the answer would be capped"
+    _step(told, "quota", least <= left, text, refused=(402, "quota_exceeded"))
 
 
 def _step(told: Row, step: str, ok: bool, text: str, *, refused: tuple[int, str] = (500, "")) -> None:
@@ -191,20 +207,7 @@ def _fits(provider: str | None, matcher: Any, asked: Question) -> bool:
     return bool(matcher.match(asked.model) or (slash and provider in {None, head} and matcher.match(tail)))
 
 
-def _bound(ports: Ports, one: Candidate, asked: Question) -> tuple[RateCard | None, int | None]:
-    snapshot = ports.snapshot()
-    alias = None if one.alias is None else snapshot.aliases.get(one.alias)
-    model = snapshot.models.get((one.provider.name, one.model_id))
-    card = (alias.card if alias is not None else None) or (model.card if model is not None else None)
-    if card is None:
-        return None, None
-    output = asked.max_output_tokens
-    if output is None:
-        output = (model.max_output_tokens if model is not None else None) or _DEFAULT_OUTPUT
-    return card, card.bound(asked.input_tokens, output)
-
-
-def _way(ports: Ports, one: Candidate, priced: tuple[RateCard | None, int | None], asked: Question) -> Row:
+def _way(ports: Ports, one: Candidate, tariff: Tariff, projection: Projection, asked: Question) -> Row:
     now = ports.clock.monotonic()
     endpoint = one.provider.vendor.endpoint(asked.operation, asked.dialect, one.model_id)
     health = ports.board.health
@@ -214,7 +217,7 @@ def _way(ports: Ports, one: Candidate, priced: tuple[RateCard | None, int | None
         usable = key.enabled and free is None
         reason = "" if usable else health.reason(key.id, one.model_id) if key.enabled else "switched off"
         credentials.append({"id": key.id, "label": key.label, "usable": usable, "reason": reason})
-    card, bound = priced
+    card = tariff.card
     return {
         "provider_name": one.provider.name,
         "model_id": one.model_id,
@@ -222,12 +225,6 @@ def _way(ports: Ports, one: Candidate, priced: tuple[RateCard | None, int | None
         "weight": one.weight,
         "support": Support.UNSUPPORTED.value if endpoint is None else endpoint.support.value,
         "price_version": None if card is None else card.version,
-        "cost_bound": None if bound is None else _usd(bound),
+        "cost_bound": None if card is None else usd_of(dearest([tariff], projection, projection.output, None)),
         "credentials": credentials,
     }
-
-
-def _usd(nano: int) -> str:
-
-    text = format(Decimal(nano).scaleb(-9), "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text

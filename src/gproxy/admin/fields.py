@@ -126,3 +126,9 @@ def secret(given: SecretStr) -> Secret:
 def nano(amount: Decimal | None) -> int | None:
     """USD as nano-USD; None stays None."""
     return None if amount is None else int(amount.scaleb(9))
+
+
+def usd(amount: Decimal) -> str:
+    """USD as a decimal text without trailing zeros."""
+    text = format(amount, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -66,7 +66,7 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
     async def rotate_key(request: Request, response: Response, row_id: Id, body: Rotation) -> Row:
         made = await rotated(ports, clerk, caller_of(request).actor, row_id, body.overlap_secs)
         response.headers["etag"] = etag(made.row)
-        return {**made.row, **made.shown}
+        return made.whole
 
     add = router.add_api_route
     add("/admin/credentials/{id}/reveal", reveal_credential, methods=["POST"], response_model=Revealed,

@@ -13,7 +13,7 @@ from gproxy.admin.gate import caller_of
 from gproxy.admin.paging import Cursor, Limit, Listed, after, cursor_of, listed
 from gproxy.admin.ports import Ports, Row, SettingNote
 from gproxy.admin.record_routes import Id, Text
-from gproxy.admin.upstream_resources import health_of
+from gproxy.admin.upstream_resources import WELL, ailments
 from gproxy.channels.auth.table import SCHEMES
 from gproxy.channels.vendor import Support, Vendor
 from gproxy.ids import CredentialId
@@ -366,17 +366,11 @@ def _add_prices(router: APIRouter, ports: Ports) -> None:
 
 def _add_health(router: APIRouter, ports: Ports) -> None:
     def states() -> dict[str, Row]:
-        now, now_us = ports.clock.monotonic(), ports.clock.now_us()
+        unwell = ailments(ports)
         by_model: dict[str, list[Row]] = {}
-        for record in ports.board.health.listing(now, now_us):
-            if record.model is not None and (record.until_us is None or record.until_us > now_us):
-                row = {
-                    "model": record.model,
-                    "state": record.status.value,
-                    "until": record.until_us,
-                    "reason": record.reason,
-                }
-                by_model.setdefault(record.credential_id, []).append(row)
+        for (credential_id, model), row in unwell.items():
+            if model is not None:
+                by_model.setdefault(credential_id, []).append({"model": model, **row})
         found = {}
         for provider in ports.snapshot().providers.values():
             for credential in provider.credentials:
@@ -385,7 +379,7 @@ def _add_health(router: APIRouter, ports: Ports) -> None:
                     "provider_name": provider.name,
                     "label": credential.label,
                     "enabled": credential.enabled,
-                    **health_of(ports, credential.id),
+                    **unwell.get((credential.id, None), WELL),
                     "models": by_model.get(credential.id, []),
                 }
         return found

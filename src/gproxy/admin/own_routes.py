@@ -7,7 +7,6 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 
-from gproxy.admin.access import TRIES, WINDOW_US
 from gproxy.admin.clerk import Clerk, etag
 from gproxy.admin.errors import Problem, not_found
 from gproxy.admin.fields import Flag, Moment, Name, Password, Shape, optional, secret
@@ -19,6 +18,7 @@ from gproxy.admin.ports import Ports, Row
 from gproxy.admin.reach import callable_names, principal_of
 from gproxy.admin.record_routes import Id, Summary, Text, Usage, summary_of, usages_page
 from gproxy.admin.resource_routes import IfMatch
+from gproxy.admin.sessions import count_try
 
 MOST_KEYS: Final = 100
 """A user's own keys; an administrator may give out more."""
@@ -104,9 +104,7 @@ def add_routes(router: APIRouter, ports: Ports, gate: Gate) -> None:
     async def change_password(request: Request, response: Response, body: PasswordChange) -> None:
         caller = caller_of(request)
         subjects = (ports.doors.seal("password", caller.user_id), ports.doors.seal("login address", caller.address))
-        wait = await ports.doors.note_try(subjects, most=TRIES, window_us=WINDOW_US)
-        if wait:
-            raise Problem(429, "too many tries: wait", headers={"retry-after": str(int(wait) + 1)})
+        await count_try(ports, subjects, "too many tries: wait")
         if await ports.doors.check_password(caller.name, secret(body.current_password)) is None:
             raise Problem(403, "current_password: does not fit", field="current_password", code="invalid_credentials")
         await ports.doors.forgive(*subjects)
@@ -126,7 +124,7 @@ def add_routes(router: APIRouter, ports: Ports, gate: Gate) -> None:
         wanted = KeyCreate(user_id=caller.user_id, label=body.label, expires_at=body.expires_at)
         made = await clerk.creation(caller.actor, KEYS, wanted)
         response.headers["etag"] = etag(made.row)
-        return {**made.row, **made.shown}
+        return made.whole
 
     async def read_key(request: Request, response: Response, row_id: Id) -> Row:
         row = await own_key(caller_of(request), row_id)
@@ -158,7 +156,7 @@ def add_routes(router: APIRouter, ports: Ports, gate: Gate) -> None:
         await room_for_a_key(caller)
         made = await rotated(ports, clerk, caller.actor, held["id"], body.overlap_secs)
         response.headers["etag"] = etag(made.row)
-        return {**made.row, **made.shown}
+        return made.whole
 
     async def quota(request: Request) -> Row:
         user_id = caller_of(request).user_id

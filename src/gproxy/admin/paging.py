@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from gproxy.admin.errors import invalid
+from gproxy.admin.errors import Problem, invalid
 from gproxy.admin.ports import Moment, Page, Row
 
 T = TypeVar("T")
@@ -42,8 +42,18 @@ def _opened(cursor: str, count: int) -> list[str]:
     except (binascii.Error, ValueError):
         parts = []
     if len(parts) != count or any("\0" in part for part in parts):
-        raise invalid("cursor: is not one of ours", "cursor")
+        raise _foreign()
     return parts
+
+
+def _number(part: str) -> int:
+    if not part.isdecimal() or len(part) > 19 or int(part) > FAR:
+        raise _foreign()
+    return int(part)
+
+
+def _foreign() -> Problem:
+    return invalid("cursor: is not one of ours", "cursor")
 
 
 def after(cursor: str) -> str:
@@ -51,14 +61,22 @@ def after(cursor: str) -> str:
     return _opened(cursor, 1)[0] if cursor else ""
 
 
+def below(cursor: str) -> int:
+    """The number a cursor of a list by falling numbers holds. Raises `Problem`."""
+    return _number(_opened(cursor, 1)[0]) if cursor else FAR
+
+
+def given(equal: Mapping[str, Any]) -> dict[str, Any]:
+    """The filters of a list that the caller named."""
+    return {name: value for name, value in equal.items() if value is not None}
+
+
 def page_of(since: int, until: int | None, cursor: str, limit: int) -> Page:
     """A page of a list by time; one row more is asked for, to see whether there is a next page."""
     before: Moment | None = None
     if cursor:
         at, row_id = _opened(cursor, 2)
-        if not at.isdecimal() or len(at) > 19 or int(at) > FAR:
-            raise invalid("cursor: is not one of ours", "cursor")
-        before = (int(at), row_id)
+        before = (_number(at), row_id)
     return Page(since, FAR if until is None else until, before, limit + 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
@@ -21,8 +22,10 @@ from gproxy.admin.fields import (
     nano,
     optional,
     secret,
+    usd,
 )
 from gproxy.admin.ports import Ports, Row, Writer
+from gproxy.admin.reach import all_rows
 from gproxy.admin.resource import Given, Resource, referred
 from gproxy.admin.upstream_resources import Life
 from gproxy.secret import Secret
@@ -61,11 +64,23 @@ class UserPatch(Shape):
     enabled: Flag = optional()
 
 
-class Key(Life):
-    """An API key; only its masked form can be read."""
+class Owned(Life):
+    """A row that belongs to a user."""
 
     user_id: str
     user_name: str
+
+
+class ForUser(Shape):
+    """A new row of a user, who is named by either field."""
+
+    user_id: Name | None = None
+    user_name: Name | None = None
+
+
+class Key(Owned):
+    """An API key; only its masked form can be read."""
+
     masked: str
     label: str | None
     enabled: bool
@@ -79,11 +94,9 @@ class KeyMade(Key):
     api_key: str
 
 
-class KeyCreate(Shape):
+class KeyCreate(ForUser):
     """A new key, generated unless given."""
 
-    user_id: Name | None = None
-    user_name: Name | None = None
     label: Name | None = None
     enabled: Flag = True
     expires_at: Moment | None = None
@@ -100,21 +113,17 @@ class KeyPatch(Shape):
     on_disconnect: OnDisconnect | None = None
 
 
-class Permission(Life):
+class Permission(Owned):
     """A user may call models whose name fits the pattern, at one provider or any."""
 
-    user_id: str
-    user_name: str
     provider_id: str | None
     provider_name: str | None
     model_pattern: str
 
 
-class PermissionCreate(Shape):
+class PermissionCreate(ForUser):
     """A new permission; without a provider it holds for any."""
 
-    user_id: Name | None = None
-    user_name: Name | None = None
     provider_id: Name | None = None
     provider_name: Name | None = None
     model_pattern: Pattern
@@ -128,20 +137,16 @@ class PermissionPatch(Shape):
     model_pattern: Pattern = optional()
 
 
-class FilePermission(Life):
+class FilePermission(Owned):
     """A user may use a provider's file API."""
 
-    user_id: str
-    user_name: str
     provider_id: str
     provider_name: str
 
 
-class FilePermissionCreate(Shape):
+class FilePermissionCreate(ForUser):
     """A new file permission."""
 
-    user_id: Name | None = None
-    user_name: Name | None = None
     provider_id: Name | None = None
     provider_name: Name | None = None
 
@@ -153,11 +158,9 @@ class FilePermissionPatch(Shape):
     provider_name: Name = optional()
 
 
-class RateLimit(Life):
+class RateLimit(Owned):
     """At least one of `rpm`, `rpd` and `total_tokens` limits."""
 
-    user_id: str
-    user_name: str
     model_pattern: str
     rpm: int | None
     rpd: int | None
@@ -165,11 +168,9 @@ class RateLimit(Life):
     total_tokens_window: int = Field(description="Seconds.")
 
 
-class RateLimitCreate(Shape):
+class RateLimitCreate(ForUser):
     """A new rate limit."""
 
-    user_id: Name | None = None
-    user_name: Name | None = None
     model_pattern: Pattern
     rpm: Count | None = None
     rpd: Count | None = None
@@ -201,11 +202,9 @@ class Quota(Shown):
     version: int
 
 
-class QuotaCreate(Shape):
+class QuotaCreate(ForUser):
     """A budget for a user."""
 
-    user_id: Name | None = None
-    user_name: Name | None = None
     quota: Usd | None = Field(description="null: unlimited.")
 
 
@@ -222,12 +221,11 @@ async def _hashed(ports: Ports, given: Given) -> None:
     if password is None:
         given["password_hash"] = None
         return
-    held = secret(password)
     # A hash in the place of a password is the seed file's way to carry users over. Here it would let a caller
     # choose how much memory a login costs.
     if password.get_secret_value().startswith("$argon2"):
         raise invalid("password: must be the password itself, not a hash of it", "password")
-    given["password_hash"] = await ports.doors.hash_password(held)
+    given["password_hash"] = await ports.doors.hash_password(secret(password))
 
 
 async def _user(_ports: Ports, _writer: Writer, given: Given, before: Row | None) -> dict[str, Any]:
@@ -256,9 +254,7 @@ def _usable(held: Secret, text: str) -> Secret:
 
 
 async def _owned(writer: Writer, given: Given) -> None:
-    user = await referred(writer, "users", "user", given)
-    assert user is not None
-    given["user_id"] = user["id"]
+    await referred(writer, "users", "user", given)
 
 
 async def _permission(_ports: Ports, writer: Writer, given: Given, before: Row | None) -> dict[str, Any]:
@@ -266,8 +262,8 @@ async def _permission(_ports: Ports, writer: Writer, given: Given, before: Row |
         await _owned(writer, given)
     named = given.keys() & {"provider_id", "provider_name"}
     provider = await referred(writer, "providers", "provider", given, required=False)
-    if before is None or named:
-        given["provider_id"] = None if provider is None else provider["id"]
+    if provider is None and (before is None or named):
+        given["provider_id"] = None
     if before is not None:
         await _no_twin(writer, {**before, **given})
     return given
@@ -275,21 +271,16 @@ async def _permission(_ports: Ports, writer: Writer, given: Given, before: Row |
 
 async def _no_twin(writer: Writer, wanted: Row) -> None:
     """No unique constraint can say it where the provider may be absent."""
-    after = ""
-    while rows := await writer.page("permissions", {"user_id": wanted["user_id"]}, search="", after=after, limit=500):
-        for row in rows:
-            same = all(row[name] == wanted[name] for name in ("provider_id", "model_pattern"))
-            if same and row["id"] != wanted["id"]:
-                raise Problem(409, "the user has this permission already", field="model_pattern")
-        after = rows[-1]["id"]
+    for row in await all_rows(writer, "permissions", user_id=wanted["user_id"]):
+        same = all(row[name] == wanted[name] for name in ("provider_id", "model_pattern"))
+        if same and row["id"] != wanted["id"]:
+            raise Problem(409, "the user has this permission already", field="model_pattern")
 
 
 async def _file_permission(_ports: Ports, writer: Writer, given: Given, before: Row | None) -> dict[str, Any]:
     if before is None:
         await _owned(writer, given)
-    provider = await referred(writer, "providers", "provider", given, required=before is None)
-    if provider is not None:
-        given["provider_id"] = provider["id"]
+    await referred(writer, "providers", "provider", given, required=before is None)
     return given
 
 
@@ -310,17 +301,16 @@ async def _quota(_ports: Ports, writer: Writer, given: Given, before: Row | None
     return given
 
 
-def _with_rest(_ports: Ports, row: Row) -> None:
-    row["remaining"] = remaining(row)
+def _with_rest(_ports: Ports, rows: Sequence[Row]) -> None:
+    for row in rows:
+        row["remaining"] = remaining(row)
 
 
 def remaining(row: Row) -> str | None:
     """What is left of a budget, as a decimal text; never below 0."""
     if row["quota"] is None:
         return None
-    left = max(Decimal(row["quota"]) - Decimal(row["cost_used"]) - Decimal(row["reserved"]), Decimal(0))
-    text = format(left, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return usd(max(Decimal(row["quota"]) - Decimal(row["cost_used"]) - Decimal(row["reserved"]), Decimal(0)))
 
 
 _OWNER: Final[dict[str, type]] = {"user_id": str, "user_name": str}

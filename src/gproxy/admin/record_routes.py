@@ -9,9 +9,9 @@ from pydantic import Field
 
 from gproxy.admin.errors import not_found
 from gproxy.admin.fields import Shown
-from gproxy.admin.paging import FAR, Cursor, Limit, Listed, Since, Until, cursor_of, listed, page_of
+from gproxy.admin.paging import FAR, Cursor, Limit, Listed, Since, Until, cursor_of, given, listed, page_of
 from gproxy.admin.ports import Page, Ports, Row
-from gproxy.admin.upstream_resources import health_of
+from gproxy.admin.upstream_resources import WELL, ailments
 
 Id = Annotated[str, Path(alias="id", max_length=500)]
 Text = Annotated[str | None, Query(max_length=500)]
@@ -152,16 +152,14 @@ async def usages_page(
     ports: Ports, equal: dict[str, Any], *, since: int, until: int | None, cursor: str, limit: int
 ) -> dict[str, Any]:
     """A page of the ledger, newest first."""
-    known = {name: value for name, value in equal.items() if value is not None}
-    rows = await ports.records.usages(known, page_of(since, until, cursor, limit))
+    rows = await ports.records.usages(given(equal), page_of(since, until, cursor, limit))
     return listed(rows, limit, lambda row: cursor_of(row["at"], row["attempt_id"]))
 
 
 async def summary_of(ports: Ports, *, since: int, until: int | None, equal: dict[str, Any]) -> Row:
     """Sums of the hourly rollups."""
     until = ports.clock.now_us() + HOUR_US if until is None else until
-    known = {name: value for name, value in equal.items() if value is not None}
-    rows = await ports.records.totals("hour", since - since % HOUR_US, until, (), known)
+    rows = await ports.records.totals("hour", since - since % HOUR_US, until, (), given(equal))
     return {**rows[0], "since": since, "until": until}
 
 
@@ -227,8 +225,7 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
             "actor_id": actor_id, "actor_name": actor_name, "address": address, "action": action,
             "resource": resource, "resource_id": resource_id,
         }  # fmt: skip
-        known = {name: value for name, value in equal.items() if value is not None}
-        rows = await ports.records.audit(known, page_of(since, until, cursor, limit))
+        rows = await ports.records.audit(given(equal), page_of(since, until, cursor, limit))
         return listed(rows, limit, lambda row: cursor_of(row["at"], row["id"]))
 
     async def read_audit(row_id: Id) -> Row:
@@ -272,10 +269,12 @@ def _add_dashboard(router: APIRouter, ports: Ports) -> None:
             return len(await ports.records.totals("hour", start, end, (column,), {}))
 
         attempts = summary["attempts"]
+        unwell = ailments(ports)
         states = {"healthy": 0, "cooldown": 0, "disabled": 0}
         for provider in ports.snapshot().providers.values():
             for credential in provider.credentials:
-                states["disabled" if not credential.enabled else health_of(ports, credential.id)["state"]] += 1
+                health = unwell.get((credential.id, None), WELL)
+                states[health["state"] if credential.enabled else "disabled"] += 1
         return {
             **summary,
             "success_rate": None if not attempts else (attempts - summary["failures"]) / attempts,
@@ -297,11 +296,10 @@ def _add_dashboard(router: APIRouter, ports: Ports) -> None:
     ) -> Row:
         size = HOUR_US if period == "hour" else DAY_US
         end = ports.clock.now_us() + size if until is None else until
-        filters = {"user_id": user_id, "provider_name": provider_name, "model_served": model_served}
-        equal = {name: value for name, value in filters.items() if value is not None}
+        equal = {"user_id": user_id, "provider_name": provider_name, "model_served": model_served}
         columns = ("starts_at",) if by is None else ("starts_at", by)
         start = max(since - since % size, end - _MOST_BUCKETS * size)
-        rows = await ports.records.totals(period, start, end, columns, equal)
+        rows = await ports.records.totals(period, start, end, columns, given(equal))
         points = [{**row, "group": None if by is None else row[by]} for row in rows]
         return {"period": period, "bucket_us": size, "points": points}
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from gproxy.admin.errors import not_found
 from gproxy.admin.fields import Shown
-from gproxy.admin.paging import FAR, Cursor, Limit, Listed, Since, Until, cursor_of, listed, page_of
+from gproxy.admin.paging import FAR, Cursor, Limit, Listed, Since, Until, cursor_of, given, listed, page_of
 from gproxy.admin.ports import Page, Ports, Row
 from gproxy.admin.record_routes import Id, Text, Usage
 
@@ -76,12 +76,11 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
         outcome: Text = None,
         status: Annotated[int | None, Query(ge=0, le=999)] = None,
     ) -> dict[str, Any]:
-        given = {
+        equal = {
             "side": side, "user_name": user_name, "provider_name": provider_name, "model_asked": model_asked,
             "request_id": request_id, "outcome": outcome, "status": status,
         }  # fmt: skip
-        equal = {name: value for name, value in given.items() if value is not None}
-        rows = await ports.records.requests(equal, page_of(since, until, cursor, limit), bodies=False)
+        rows = await ports.records.requests(given(equal), page_of(since, until, cursor, limit), bodies=False)
         return listed(rows, limit, lambda row: cursor_of(row["at"], row["id"]))
 
     async def parts(request_id: str) -> list[Row]:

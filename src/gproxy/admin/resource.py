@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -27,9 +27,8 @@ Check: TypeAlias = Callable[[Ports, Writer, Given, Row | None], Awaitable[dict[s
 Guard: TypeAlias = Callable[[Writer, Row], Awaitable[None]]
 """After a change or deletion, inside the transaction: refuses what would lock everybody out."""
 
-Dress: TypeAlias = Callable[[Ports, Row], None]
-"""Adds what no table holds (health, prices in force) to a row that is shown."""
-
+Dress: TypeAlias = Callable[[Ports, Sequence[Row]], None]
+"""Adds what no table holds (health, prices in force) to rows that are shown."""
 
 Landed: TypeAlias = Callable[[Ports, Row, Given], None]
 """After a change is in force: the row, and the fields that were sent."""
@@ -43,7 +42,7 @@ async def _unguarded(_writer: Writer, _before: Row) -> None:
     return
 
 
-def _undressed(_ports: Ports, _row: Row) -> None:
+def _undressed(_ports: Ports, _rows: Sequence[Row]) -> None:
     return
 
 
@@ -78,9 +77,9 @@ class Resource:
 
 
 async def referred(writer: Writer, resource: str, what: str, given: Given, *, required: bool = True) -> Row | None:
-    """The row that `<what>_id` or `<what>_name` of a request means; both are taken out of the fields.
+    """The row that `<what>_id` or `<what>_name` of a request means; of the two only its id is left in the fields.
 
-    Either field takes an id or a name. Raises `Problem`.
+    Either field takes an id or a name; without both, there is nothing in the fields and no row. Raises `Problem`.
     """
     by_id, by_name = f"{what}_id", f"{what}_name"
     reference = given.pop(by_id, None)
@@ -97,4 +96,5 @@ async def referred(writer: Writer, resource: str, what: str, given: Given, *, re
     row = await writer.one(resource, reference)
     if row is None:
         raise Problem(400, f"{field}: there is no {what} {reference[:200]!r}", field=field)
+    given[by_id] = row["id"]
     return row

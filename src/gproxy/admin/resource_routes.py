@@ -66,15 +66,14 @@ def add_routes(router: APIRouter, ports: Ports, resource: Resource) -> None:
             resource.name, equal, search=wanted.q, after=after(wanted.cursor), limit=wanted.limit + 1
         )
         page = listed(rows, wanted.limit, lambda row: cursor_of(row["id"]))
-        for row in page["items"]:
-            clerk.dressed(resource, row)
+        resource.dress(ports, page["items"])
         return page
 
     async def create_row(request: Request, response: Response, body: Any) -> Row:
         made = await clerk.creation(caller_of(request).actor, resource, body)
         response.headers["location"] = f"{base}/{made.row['id']}"
         response.headers["etag"] = etag(made.row)
-        return {**made.row, **made.shown}
+        return made.whole
 
     async def read_row(response: Response, row_id: Reference) -> Row:
         row = await clerk.find(resource, row_id)
@@ -197,7 +196,7 @@ class _Steps:
         match operation.op:
             case "create":
                 made = await self._clerk.create(writer, self._resource, fields)
-                return {"op": "create", "id": made.row["id"], "item": {**made.row, **made.shown}}
+                return {"op": "create", "id": made.row["id"], "item": made.whole}
             case "update":
                 assert operation.id is not None
                 row = await self._clerk.change(writer, self._resource, operation.id, fields, operation.if_match)

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 
-from gproxy.admin.errors import Problem, invalid, not_found
+from gproxy.admin.errors import Problem, not_found
 from gproxy.admin.fields import Shown
 from gproxy.admin.gate import caller_of
-from gproxy.admin.paging import FAR, Cursor, Limit, Listed, after, cursor_of, listed
+from gproxy.admin.paging import FAR, Cursor, Limit, Listed, below, cursor_of, listed
 from gproxy.admin.ports import Ports, Row
 
 Number = Annotated[int, Path(alias="id", ge=0, le=FAR, description="The revision's number.")]
@@ -57,13 +57,7 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
     """Add the routes."""
 
     async def list_revisions(limit: Limit = 100, cursor: Cursor = "") -> dict[str, Any]:
-        before = FAR
-        if cursor:
-            opened = after(cursor)
-            if not opened.isdecimal() or len(opened) > 19 or int(opened) > FAR:
-                raise invalid("cursor: is not one of ours", "cursor")
-            before = int(opened)
-        rows = await ports.desk.revisions(before=before, limit=limit + 1)
+        rows = await ports.desk.revisions(before=below(cursor), limit=limit + 1)
         return listed(rows, limit, lambda row: cursor_of(row["revision"]))
 
     async def read_revision(number: Number) -> Row:

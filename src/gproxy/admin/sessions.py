@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Request, Response
@@ -37,6 +38,13 @@ class LoggedIn(BaseModel):
     csrf_token: str = Field(description="Browsers send it as `x-csrf-token` with every unsafe request.")
 
 
+async def count_try(ports: Ports, subjects: Sequence[str], text: str) -> None:
+    """Count a try to guess a password, for each of those it is held against. Raises `Problem` (429)."""
+    wait = await ports.doors.note_try(subjects, most=TRIES, window_us=WINDOW_US)
+    if wait:
+        raise Problem(429, text, headers={"retry-after": str(int(wait) + 1)})
+
+
 def add_routes(router: APIRouter, ports: Ports, gate: Gate) -> None:
     """Add `/login` and `/logout`."""
 
@@ -44,10 +52,7 @@ def add_routes(router: APIRouter, ports: Ports, gate: Gate) -> None:
         own_page(request, required=False)
         address = address_of(request)
         account, place = ports.doors.seal("login name", body.username), ports.doors.seal("login address", address)
-        wait = await ports.doors.note_try((account, place), most=TRIES, window_us=WINDOW_US)
-        if wait:
-            text = "too many tries to log in: wait, or use an API key"
-            raise Problem(429, text, headers={"retry-after": str(int(wait) + 1)})
+        await count_try(ports, (account, place), "too many tries to log in: wait, or use an API key")
         user = await ports.doors.check_password(body.username, secret(body.password))
         if user is None:
             raise Problem(401, "this name and password do not fit", code="invalid_credentials")

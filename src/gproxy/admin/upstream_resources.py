@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
@@ -29,7 +29,6 @@ from gproxy.channels.overrides import SettingsProblem, address_of, check_credent
 from gproxy.channels.vendor import Vendor
 from gproxy.ids import CredentialId
 from gproxy.ledger.pricing import PriceError, RateCard
-from gproxy.routing.health import Status
 
 Strategy = Literal["failover", "weighted", "round_robin", "least_in_flight"]
 Secrets = Annotated[dict[str, Hidden], Field(max_length=32)]
@@ -250,11 +249,9 @@ async def _provider(ports: Ports, _writer: Writer, given: Given, before: Row | N
 async def _credential(ports: Ports, writer: Writer, given: Given, before: Row | None) -> dict[str, Any]:
     if before is None:
         provider = await referred(writer, "providers", "provider", given)
-        assert provider is not None
-        given["provider_id"] = provider["id"]
     else:
         provider = await writer.one("providers", before["provider_id"])
-        assert provider is not None
+    assert provider is not None
     if before is None or "fields" in given:
         given["fields"] = {name: secret(value) for name, value in given["fields"].items()}
         vendor = ports.channels.get(provider["channel"])
@@ -267,15 +264,9 @@ async def _credential(ports: Ports, writer: Writer, given: Given, before: Row | 
 
 
 async def _model(_ports: Ports, writer: Writer, given: Given, before: Row | None) -> dict[str, Any]:
-    await _placed(writer, given, before)
+    await referred(writer, "providers", "provider", given, required=before is None)
     _priced(given)
     return given
-
-
-async def _placed(writer: Writer, given: Given, before: Row | None) -> None:
-    provider = await referred(writer, "providers", "provider", given, required=before is None)
-    if provider is not None:
-        given["provider_id"] = provider["id"]
 
 
 def _priced(given: Given) -> None:
@@ -299,8 +290,10 @@ async def _route(_ports: Ports, writer: Writer, given: Given, _before: Row | Non
     return given
 
 
-def _with_health(ports: Ports, row: Row) -> None:
-    row["health"] = health_of(ports, row["id"])
+def _with_health(ports: Ports, rows: Sequence[Row]) -> None:
+    unwell = ailments(ports)
+    for row in rows:
+        row["health"] = unwell.get((row["id"], None), WELL)
 
 
 def _given_a_chance(ports: Ports, row: Row, given: Given) -> None:
@@ -310,23 +303,33 @@ def _given_a_chance(ports: Ports, row: Row, given: Given) -> None:
         ports.health_changed()
 
 
-def health_of(ports: Ports, credential_id: str) -> dict[str, Any]:
-    """How this process sees the whole credential."""
+WELL: Final[Row] = {"state": "healthy", "until": None, "reason": ""}
+
+
+def ailments(ports: Ports) -> dict[tuple[str, str | None], Row]:
+    """How this process sees what is not healthy: credentials (None), and credentials with one model.
+
+    One walk over the whole board, which may be long: ask once and look up, not once for each row.
+    """
     now, now_us = ports.clock.monotonic(), ports.clock.now_us()
-    wanted = CredentialId(credential_id)
-    for record in ports.board.health.listing(now, now_us):
-        if record.credential_id == wanted and record.model is None:
-            over = record.status is Status.COOLDOWN and record.until_us is not None and record.until_us <= now_us
-            if not over:
-                return {"state": record.status.value, "until": record.until_us, "reason": record.reason}
-    return {"state": "healthy", "until": None, "reason": ""}
+    return {
+        (record.credential_id, record.model): {
+            "state": record.status.value,
+            "until": record.until_us,
+            "reason": record.reason,
+        }
+        for record in ports.board.health.listing(now, now_us)
+        if record.until_us is None or record.until_us > now_us  # else its rest is over
+    }
 
 
-def _with_prices(ports: Ports, row: Row) -> None:
-    found = ports.snapshot().models.get((row["provider_name"], row["model_id"]))
-    card = None if found is None else found.card
-    row["effective_pricing"] = None if card is None else card.to_fields()
-    row["price_source"] = "own" if row["pricing"] is not None else "none" if card is None else "bundled"
+def _with_prices(ports: Ports, rows: Sequence[Row]) -> None:
+    models = ports.snapshot().models
+    for row in rows:
+        found = models.get((row["provider_name"], row["model_id"]))
+        card = None if found is None else found.card
+        row["effective_pricing"] = None if card is None else card.to_fields()
+        row["price_source"] = "own" if row["pricing"] is not None else "none" if card is None else "bundled"
 
 
 _TEXT: Final[Mapping[str, type]] = {"provider_id": str, "provider_name": str, "enabled": bool}

@@ -24,11 +24,11 @@ from gproxy.channels.verdicts import Verdict, VerdictKind, judge, judge_fault, r
 from gproxy.errors import UpstreamFault
 from gproxy.ids import CredentialId
 from gproxy.routing.provider import Credential, Provider
+from gproxy.seed.schema import NAME_LENGTH
 from gproxy.wire.http import UpstreamRequest
 
 _LARGEST: Final = 16 * 1024 * 1024
 _MOST_PAGES: Final = 20
-_NAME_LENGTH: Final = 200
 MODELS: Final = next(each for each in UPSTREAM if each.name == "models")
 
 
@@ -249,10 +249,10 @@ def _pair(row: Any) -> tuple[str, str | None] | None:
     if not isinstance(name, str):
         return None
     name = name.removeprefix("models/").strip()
-    if not 0 < len(name) <= _NAME_LENGTH or not name.isprintable():
+    if not 0 < len(name) <= NAME_LENGTH or not name.isprintable():
         return None
     shown = row.get("display_name") or row.get("displayName")
-    if not isinstance(shown, str) or not 0 < len(shown.strip()) <= _NAME_LENGTH or not shown.isprintable():
+    if not isinstance(shown, str) or not 0 < len(shown.strip()) <= NAME_LENGTH or not shown.isprintable():
         return name, None
     return name, shown.strip()
 

@@ -55,6 +55,13 @@ class Usage(msgspec.Struct, frozen=True):
             + (self.cache_write_1h or 0)
         )
 
+    @property
+    def audio(self) -> int | None:
+        """The audio parts of input and output together."""
+        if self.audio_input is None and self.audio_output is None:
+            return None
+        return (self.audio_input or 0) + (self.audio_output or 0)
+
     def then(self, later: Usage) -> Usage:
         """What is known after a further report of the same attempt.
 

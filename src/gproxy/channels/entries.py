@@ -53,7 +53,7 @@ def read_auth(value: object, key: str, complain: Complain) -> AuthScheme | None:
     for name in table.keys() - {"kind"} - set(scheme.params):
         complain(f"{key}.{name}", f"is not a setting of {kind}")
     params = tuple((name, text) for name, text in table.items() if name != "kind")
-    return AuthScheme(kind, params, scheme.field_sets[0])
+    return AuthScheme(kind, params)
 
 
 def read_quirks(value: object, key: str, complain: Complain) -> tuple[str, ...]:

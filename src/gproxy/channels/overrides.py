@@ -23,10 +23,11 @@ from gproxy.channels.vendor import AuthScheme, Endpoint, EndpointTable, Support,
 from gproxy.secret import Secret
 
 ROTATIONS: Final = ("round_robin", "sticky", "least_in_flight", "cache_affinity")
+ON_DISCONNECT: Final = ("cancel", "finish")
 _CHOICES: Final = {
     "rotation": ROTATIONS,
     "rotation_strategy": ROTATIONS,
-    "on_disconnect": ("cancel", "finish"),
+    "on_disconnect": ON_DISCONNECT,
     "loss": ("allow", "warn", "forbid"),
 }
 _TIMEOUTS: Final = ("connect_timeout", "first_byte_timeout", "idle_timeout", "total_timeout")
@@ -50,8 +51,21 @@ class SettingsProblem:
 
 def check_settings(vendor: Vendor, settings: Mapping[str, Any]) -> list[SettingsProblem]:
     """Everything wrong with these settings; an empty list means `resolve` and `address_of` will work."""
+    return _checked(vendor, given(settings))[0]
+
+
+def settled(vendor: Vendor, settings: Mapping[str, Any]) -> tuple[Vendor, Address]:
+    """`resolve` and `address_of` at once. Raises `ValueError` naming every setting at fault."""
+    problems, laid, address = _checked(vendor, given(settings))
+    if address is None:
+        raise ValueError("; ".join(map(str, problems)))
+    return laid, address
+
+
+def _checked(vendor: Vendor, settings: Mapping[str, Any]) -> tuple[list[SettingsProblem], Vendor, Address | None]:
+    """What is wrong, the vendor as the settings make it, and its address: None when anything is wrong."""
     problems: list[SettingsProblem] = []
-    settings = given(settings)
+    address: Address | None = None
 
     def complain(key: str, text: str) -> None:
         problems.append(SettingsProblem(key, text))
@@ -60,13 +74,13 @@ def check_settings(vendor: Vendor, settings: Mapping[str, Any]) -> list[Settings
     for key in vendor.needs:
         if not settings.get(key):
             complain(key, f"is missing: a provider of channel {vendor.name} needs it")
-    _laid(vendor, settings, complain)
+    laid = _laid(vendor, settings, complain)
     if not problems:
         try:
-            address_of(vendor, settings)
+            address = address_of(vendor, settings)
         except ValueError as error:
             complain("base_url", str(error))
-    return problems
+    return problems, laid, address
 
 
 def given(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,8 +29,6 @@ class AuthScheme:
 
     kind: str
     params: tuple[tuple[str, str], ...] = ()
-    secret_fields: tuple[str, ...] = ("api_key",)
-    """The secret parts a credential usually has; the scheme itself knows all sets it accepts."""
 
     def param(self, name: str, default: str = "") -> str:
         """One setting of the scheme."""

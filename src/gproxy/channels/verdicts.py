@@ -183,11 +183,6 @@ def judge_token(status: int, headers: Sequence[Header], error: VendorError | Non
     )
 
 
-def unreadable(status: int) -> VendorError:
-    """The error to judge an answer by that is not what the dialect says (HTML with status 200)."""
-    return VendorError(status, code="unreadable", message="the vendor's answer could not be read")
-
-
 def _match(rules: Sequence[VerdictRule], status: int, error: VendorError | None) -> VerdictRule | None:
     exact, family = str(status), f"{status // 100}xx"
     words = () if error is None else (error.code, error.type, *error.reasons)

@@ -9,7 +9,7 @@ import typer
 
 from gproxy.cli import serve
 from gproxy.cli.options import with_flags
-from gproxy.cli.remote_commands import add_commands
+from gproxy.cli.remote_commands import Json, add_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,6 @@ db: Final = _typer("Look after the database schema.")
 journal: Final = _typer("Look into the journal of usage records.")
 app.add_typer(db, name="db")
 app.add_typer(journal, name="journal")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def _serve(flags: dict[str, str], demo: Annotated[bool, typer.Option("--demo", help=serve.DEMO_TEXT)] = False) -> int:

@@ -46,11 +46,16 @@ def pairs(words: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def _filters(only: Sequence[str]) -> dict[str, str]:
+    """`name=value` words as they go into a query: the value is text whatever it looks like."""
+    return {name: value for name, _, value in (word.partition("=") for word in only)}
+
+
 def list_rows(
     gateway: Gateway, resource: str, *, only: Sequence[str], search: str | None, limit: int | None, as_json: bool
 ) -> None:
     """Print the rows of a resource."""
-    filters = {name: value for name, _, value in (word.partition("=") for word in only)}
+    filters = _filters(only)
     if search is not None:
         filters["q"] = search
     show_rows(COLUMNS[resource], gateway.rows(resource, limit, **filters), as_json=as_json)
@@ -135,8 +140,7 @@ def pull(gateway: Gateway, provider: str, *, add: bool, as_json: bool) -> None:
 
 def usage_summary(gateway: Gateway, only: Sequence[str], *, as_json: bool) -> None:
     """Print sums of the ledger."""
-    filters = {name: value for name, _, value in (word.partition("=") for word in only)}
-    show_row(gateway.ask("GET", "/admin/usages/summary", None, **filters), as_json=as_json)
+    show_row(gateway.ask("GET", "/admin/usages/summary", None, **_filters(only)), as_json=as_json)
 
 
 def explain(gateway: Gateway, question: Mapping[str, Any], *, as_json: bool) -> int:

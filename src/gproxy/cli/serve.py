@@ -109,7 +109,7 @@ def _sentence(setting: Setting) -> str:
 
 def _standing(setting: Setting, env: Mapping[str, str]) -> str:
     """The value in force and its origin."""
-    said = heard(setting, {}, env, {})
+    said = heard(setting, {}, env)
     if said is None:
         return f"{setting.default_text} ({Origin.DEFAULT})"
     text, origin, _ = said

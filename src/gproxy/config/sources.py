@@ -26,18 +26,16 @@ class BadSettings(Exception):  # noqa: N818 - it is what the operator wrote, not
         super().__init__("; ".join(self.problems))
 
 
-def load(flags: Mapping[str, str], env: Mapping[str, str], stored: Mapping[str, object] | None = None) -> Settings:
-    """The settings in force.
+def load(flags: Mapping[str, str], env: Mapping[str, str]) -> Settings:
+    """The settings in force before the database is open: `flags` are by the setting's name, `env` by variable.
 
-    `flags` and `stored` are by the setting's name, `env` by variable. All are as people write them; the database
-    may hold plain numbers (of seconds, of bytes) too. Raises
-    `BadSettings` with every problem there is.
+    Both are as people write them. Raises `BadSettings` with every problem there is.
     """
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     problems: list[str] = []
     for setting in all_settings():
-        said = heard(setting, flags, env, stored or {})
+        said = heard(setting, flags, env)
         if said is None:
             continue
         text, origin, by = said
@@ -58,7 +56,8 @@ def load(flags: Mapping[str, str], env: Mapping[str, str], stored: Mapping[str, 
 def overlaid(settings: Settings, stored: Mapping[str, object]) -> Settings:
     """The same settings with what the database holds, where neither flag nor variable said anything.
 
-    A stored value that cannot be used raises `BadSettings`, naming it.
+    `stored` is by the setting's name, each value as people write it or a plain number (of seconds, of bytes). One that
+    cannot be used raises `BadSettings`, naming it.
     """
     values: dict[str, Any] = {}
     origins = dict(settings.origins)
@@ -78,17 +77,13 @@ def overlaid(settings: Settings, stored: Mapping[str, object]) -> Settings:
     return replace(settings, **values, origins=origins)
 
 
-def heard(
-    setting: Setting, flags: Mapping[str, str], env: Mapping[str, str], stored: Mapping[str, object]
-) -> tuple[str, Origin, str] | None:
-    """The strongest source that says something: the text, the source, and how to name it in a complaint."""
+def heard(setting: Setting, flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[str, Origin, str] | None:
+    """What the operator said for this run: the text, the source, and how to name it in a complaint."""
     if (text := flags.get(setting.name)) is not None:
         return text, Origin.FLAG, f"{setting.flag} (or {setting.env})"
     if (text := env.get(setting.env)) and not _service_link(setting, text):
         flag = f" (or {setting.flag})" if setting.flag else ""
         return text, Origin.ENV, f"{setting.env}{flag}"
-    if setting.stored and (value := stored.get(setting.name)) is not None:
-        return str(value), Origin.STORED, f"stored setting {setting.name} (overridden by {setting.named})"
     return None
 
 

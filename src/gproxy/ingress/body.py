@@ -6,7 +6,14 @@ import sys
 import zlib
 from typing import Final
 
+import brotli
+
 from gproxy.errors import Failure, Kind, Refused
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _PIECE: Final = 64 * 1024
 
@@ -63,8 +70,6 @@ def _inflate(body: bytes, limit: int, window: int) -> bytes:
 
 
 def _brotli(body: bytes, limit: int) -> bytes:
-    import brotli
-
     machine = brotli.Decompressor()
     pieces: list[bytes] = []
     size = 0
@@ -86,11 +91,6 @@ def _brotli(body: bytes, limit: int) -> bytes:
 
 
 def _zstd(body: bytes, limit: int) -> bytes:
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-
     machine = zstd.ZstdDecompressor()
     try:
         out = bytes(machine.decompress(body, limit + 1))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -247,10 +247,6 @@ class Journal:
     def close_intake(self) -> None:
         """No more attempts may open; those that are open may still close."""
         self._ended = True
-
-    def open_attempts(self) -> Iterable[Opened]:
-        """The attempts that are open now, for the quota reconciler."""
-        return [live.record for live in self._live.values()]
 
     def state(self) -> JournalState:
         """How it stands."""

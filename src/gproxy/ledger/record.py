@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from gproxy.canonical.usage import Source
+from gproxy.canonical.usage import Source, Usage
 
 NAME_CHARS: Final = 200
 """The longest name a row holds, in characters; the width of the table's columns."""
@@ -99,6 +99,41 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
     first_byte_ms: int | None
     total_ms: int
     excess_nano_usd: int = 0
+
+
+def close_of(
+    opened: Opened,
+    usage: Usage,
+    cost_nano_usd: int,
+    *,
+    at: int,
+    model_served: str | None,
+    source: Source,
+    outcome: Outcome,
+    status: int,
+    first_byte_ms: int | None,
+    total_ms: int,
+) -> Closed:
+    """The end of `opened`. Whoever ends it, its own request or a recovery after a crash, the figures are laid out here."""
+    return Closed(
+        attempt_id=opened.attempt_id,
+        at=at,
+        model_served=model_served or opened.model_upstream,
+        input_tokens=usage.input,
+        output_tokens=usage.output,
+        cache_read_tokens=usage.cache_read,
+        cache_write_5m_tokens=usage.cache_write_5m,
+        cache_write_1h_tokens=usage.cache_write_1h,
+        reasoning_tokens=usage.reasoning,
+        audio_tokens=usage.audio,
+        cost_nano_usd=cost_nano_usd,
+        source=source,
+        outcome=outcome,
+        status=status,
+        first_byte_ms=first_byte_ms,
+        total_ms=total_ms,
+        excess_nano_usd=max(0, cost_nano_usd - opened.reserved_nano_usd) if opened.reserved_nano_usd else 0,
+    )
 
 
 class UsageRow(msgspec.Struct, frozen=True):

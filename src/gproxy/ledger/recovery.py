@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from gproxy.canonical.usage import Source, Usage
 from gproxy.ledger.batch import MAX_ROWS
 from gproxy.ledger.directory import Directory, adopt, others
@@ -17,7 +19,7 @@ from gproxy.ledger.intake import Waiting
 from gproxy.ledger.landing import land
 from gproxy.ledger.pricing import PriceError, RateCard
 from gproxy.ledger.reader import SegmentReader, SegmentReport, salts_of
-from gproxy.ledger.record import Closed, Opened, Outcome, Progress, UsageRow, row_of
+from gproxy.ledger.record import Closed, Opened, Outcome, Progress, UsageRow, close_of, row_of
 from gproxy.ledger.store import StoreUnavailable, UsageStore
 
 
@@ -103,40 +105,26 @@ def interrupted_row(opened: Opened, progress: Progress | None) -> UsageRow:
         source = Source.ESTIMATED if progress.source is Source.ESTIMATED else Source.PARTIAL
         if usage.input is None and usage.output and opened.estimated_input > 0:
             cached = (usage.cache_read or 0) + (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
-            usage = Usage(**{**_parts(usage), "input": max(0, opened.estimated_input - cached)})
+            usage = msgspec.structs.replace(usage, input=max(0, opened.estimated_input - cached))
             source = Source.ESTIMATED
     try:
         cost = RateCard.unpack(opened.rates).cost(usage, opened.service_tier) if usage.known else 0
     except PriceError:
         cost = 0  # cannot happen to a record whose checksum fits; a row without a price beats no row
-    audio = None
-    if usage.audio_input is not None or usage.audio_output is not None:
-        audio = (usage.audio_input or 0) + (usage.audio_output or 0)
     last = opened.at if progress is None else progress.at
-    closed = Closed(
-        attempt_id=opened.attempt_id,
+    closed = close_of(
+        opened,
+        usage,
+        cost,
         at=last,
-        model_served=(progress.model_served if progress else None) or opened.model_upstream,
-        input_tokens=usage.input,
-        output_tokens=usage.output,
-        cache_read_tokens=usage.cache_read,
-        cache_write_5m_tokens=usage.cache_write_5m,
-        cache_write_1h_tokens=usage.cache_write_1h,
-        reasoning_tokens=usage.reasoning,
-        audio_tokens=audio,
-        cost_nano_usd=cost,
+        model_served=progress.model_served if progress else None,
         source=source,
         outcome=Outcome.INTERRUPTED,
         status=0,
         first_byte_ms=progress.first_byte_ms if progress else None,
         total_ms=max(0, (last - opened.at) // 1000),
-        excess_nano_usd=max(0, cost - opened.reserved_nano_usd) if opened.reserved_nano_usd else 0,
     )
     return row_of(opened, closed)
-
-
-def _parts(usage: Usage) -> dict[str, int | None]:
-    return {name: getattr(usage, name) for name in Usage.__struct_fields__}
 
 
 class _Recovery:

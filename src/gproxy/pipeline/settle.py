@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from gproxy.canonical.usage import Source, Usage
 from gproxy.channels.auth.scheme import Token
 from gproxy.ledger.pricing import RateCard
-from gproxy.ledger.record import Closed, Opened, Outcome, Progress
+from gproxy.ledger.record import Opened, Outcome, Progress, close_of
 from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.ports import JournalPort
 
@@ -72,15 +74,8 @@ def figures(reading: Reading | None, opened: Opened, *, complete: bool) -> tuple
         if (usage.output or 0) >= produced:
             return usage, Source.PARTIAL
         return (
-            Usage(
-                input=usage.input if usage.input is not None else opened.estimated_input,
-                output=produced,
-                cache_read=usage.cache_read,
-                cache_write_5m=usage.cache_write_5m,
-                cache_write_1h=usage.cache_write_1h,
-                reasoning=usage.reasoning,
-                audio_input=usage.audio_input,
-                audio_output=usage.audio_output,
+            msgspec.structs.replace(
+                usage, input=usage.input if usage.input is not None else opened.estimated_input, output=produced
             ),
             Source.PARTIAL,
         )
@@ -105,34 +100,20 @@ def close(
     opened = attempt.opened
     usage, source = figures(reading, opened, complete=outcome is Outcome.COMPLETE)
     cost = attempt.card.cost(usage, opened.service_tier) if attempt.card is not None and reading is not None else 0
-    served = (reading.model if reading is not None else None) or opened.model_upstream
-    audio = (
-        None
-        if usage.audio_input is None and usage.audio_output is None
-        else (usage.audio_input or 0) + (usage.audio_output or 0)
+    ended = close_of(
+        opened,
+        usage,
+        cost,
+        at=now_us,
+        model_served=reading.model if reading is not None else None,
+        source=source,
+        outcome=outcome,
+        status=status,
+        first_byte_ms=_ms(attempt.first_byte_at, attempt.started_at),
+        total_ms=int((now - attempt.started_at) * 1000),
     )
-    journal.close(
-        Closed(
-            attempt_id=opened.attempt_id,
-            at=now_us,
-            model_served=served,
-            input_tokens=usage.input,
-            output_tokens=usage.output,
-            cache_read_tokens=usage.cache_read,
-            cache_write_5m_tokens=usage.cache_write_5m,
-            cache_write_1h_tokens=usage.cache_write_1h,
-            reasoning_tokens=usage.reasoning,
-            audio_tokens=audio,
-            cost_nano_usd=cost,
-            source=source,
-            outcome=outcome,
-            status=status,
-            first_byte_ms=_ms(attempt.first_byte_at, attempt.started_at),
-            total_ms=int((now - attempt.started_at) * 1000),
-            excess_nano_usd=max(0, cost - opened.reserved_nano_usd) if opened.reserved_nano_usd else 0,
-        )
-    )
-    x.model_served = served
+    journal.close(ended)
+    x.model_served = ended.model_served
     x.tokens_in += (usage.total - (usage.output or 0)) if reading is not None else 0
     x.tokens_out += usage.output or 0
     if x.admission is not None:

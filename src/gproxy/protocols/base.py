@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gproxy.canonical.events import Event
     from gproxy.canonical.failure import VendorError
     from gproxy.canonical.loss import Losses
     from gproxy.canonical.operation import Dialect
     from gproxy.canonical.request import Request
     from gproxy.canonical.response import Response
-    from gproxy.canonical.usage import Usage
     from gproxy.errors import Failure
 
 
@@ -38,23 +39,6 @@ class ReplyFacts:
     model: str
     created: int
     include_usage: bool = False
-
-
-class StreamTap(Protocol):
-    """Watches a same-dialect stream go by. See `protocols.tap.SseTap`."""
-
-    @property
-    def usage(self) -> Usage: ...  # noqa: D102 - see SseTap
-    @property
-    def text_bytes(self) -> int: ...  # noqa: D102
-    @property
-    def model(self) -> str | None: ...  # noqa: D102
-    @property
-    def finished(self) -> bool: ...  # noqa: D102
-    @property
-    def error(self) -> VendorError | None: ...  # noqa: D102
-    def feed(self, chunk: bytes) -> bytes: ...  # noqa: D102
-    def end(self) -> bytes: ...  # noqa: D102
 
 
 class StreamDecoder(Protocol):
@@ -85,55 +69,38 @@ class StreamEncoder(Protocol):
         ...
 
 
-class Dialogue(Protocol):
-    """One dialect: reading and writing requests, answers, streams and errors.
+class DecodeRequest(Protocol):
+    """Reads a client's request. `model` and `stream` are given where the dialect says them in the path."""
 
-    Decoding raises `JsonProblem`. `model` and `stream` are given where the dialect says them in the path.
-    """
+    def __call__(self, body: bytes, /, *, model: str | None = None, stream: bool | None = None) -> Request:
+        """Raises `JsonProblem`."""
+        ...
+
+
+class EncodeError(Protocol):
+    """Writes an error body for a client; `vendor` when the upstream's own complaint is passed on."""
+
+    def __call__(self, failure: Failure, /, *, vendor: VendorError | None = None) -> bytes:
+        """The body."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """One dialect: reading and writing requests, answers, streams and errors. Decoding raises `JsonProblem`."""
 
     dialect: Dialect
-    stream_content_type: bytes
-
-    def decode_request(self, body: bytes, *, model: str | None = None, stream: bool | None = None) -> Request:
-        """Read a client's request."""
-        ...
-
-    def encode_request(self, request_: Request, losses: Losses) -> bytes:
-        """Write a request for an upstream of this dialect; `request_.model` is the upstream's name of the model."""
-        ...
-
-    def decode_response(self, body: bytes) -> Response:
-        """Read an upstream's whole answer."""
-        ...
-
-    def encode_response(self, response_: Response, facts: ReplyFacts, losses: Losses) -> bytes:
-        """Write a whole answer for a client of this dialect."""
-        ...
-
-    def stream_decoder(self) -> StreamDecoder:
-        """A fresh reader of one upstream stream."""
-        ...
-
-    def stream_encoder(self, facts: ReplyFacts, losses: Losses) -> StreamEncoder:
-        """A fresh writer of one client stream."""
-        ...
-
-    def stream_tap(self, *, hide_usage_chunk: bool = False, model_override: bytes | None = None) -> StreamTap:
-        """A fresh tap on a same-dialect stream."""
-        ...
-
-    def usage_of_body(self, body: bytes) -> tuple[Usage, str | None]:
-        """Usage and the vendor's model name from a whole answer, read without decoding the rest."""
-        ...
-
-    def echo_model(self, body: bytes, model: str) -> bytes:
-        """A whole answer with only the model's name replaced."""
-        ...
-
-    def decode_error(self, body: bytes) -> VendorError:
-        """Read an upstream's error body; never fails."""
-        ...
-
-    def encode_error(self, failure: Failure, *, vendor: VendorError | None = None) -> bytes:
-        """Write an error body for a client; `vendor` when the upstream's own complaint is passed on."""
-        ...
+    decode_request: DecodeRequest
+    encode_request: Callable[[Request, Losses], bytes]
+    """For an upstream of this dialect; the request names the model as the upstream does."""
+    decode_response: Callable[[bytes], Response]
+    """Reads an upstream's whole answer."""
+    encode_response: Callable[[Response, ReplyFacts, Losses], bytes]
+    """Writes a whole answer for a client of this dialect."""
+    stream_decoder: Callable[[], StreamDecoder]
+    """Makes the reader of one upstream stream."""
+    stream_encoder: Callable[[ReplyFacts, Losses], StreamEncoder]
+    """Makes the writer of one client stream."""
+    decode_error: Callable[[bytes], VendorError]
+    """Reads an upstream's error body; never fails."""
+    encode_error: EncodeError

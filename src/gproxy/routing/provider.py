@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from gproxy.channels.overrides import address_of, check_settings, given, resolve
+from gproxy.channels.overrides import given, settled
 from gproxy.channels.vendor import Vendor
 from gproxy.ids import CredentialId, ProviderId
 from gproxy.secret import Secret
@@ -70,10 +70,7 @@ def assemble(
     every setting at fault.
     """
     settings = given(settings)
-    problems = check_settings(vendor, settings)
-    if problems:
-        raise ValueError("; ".join(map(str, problems)))
-    address = address_of(vendor, settings)
+    laid, address = settled(vendor, settings)
     if not credentials and vendor.keyless:
         credentials = (Credential(CredentialId(provider_id), KEYLESS, enabled=True, weight=1, fields={}),)
     return Provider(
@@ -81,7 +78,7 @@ def assemble(
         name=name,
         label=label,
         enabled=enabled,
-        vendor=resolve(vendor, settings),
+        vendor=laid,
         origin=address.origin,
         base_path=address.path,
         deadlines=_deadlines(deadlines, settings),

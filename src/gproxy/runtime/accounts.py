@@ -18,6 +18,7 @@ from gproxy.access.shares import Shares, lengths
 from gproxy.clock import Clock
 from gproxy.config.settings import Settings
 from gproxy.ids import new_id
+from gproxy.runtime import bindings
 from gproxy.runtime.bindings import LedgerStore, translated
 from gproxy.secret import Secret
 from gproxy.snapshot import Snapshot
@@ -47,8 +48,8 @@ class AccountDrift:
     nano_usd: int
 
 
-class Accounts(Protocol):
-    """The counters and their upkeep (`bindings.Accounts` and more)."""
+class Accounts(bindings.Accounts, Protocol):
+    """The counters and their upkeep."""
 
     @property
     def counters(self) -> Counters:
@@ -57,18 +58,6 @@ class Accounts(Protocol):
 
     async def restore(self) -> None:
         """Begin. Raises `DatabaseUnavailable`."""
-        ...
-
-    async def landing(self) -> None:
-        """Rows are about to land."""
-        ...
-
-    def landed(self, costs: Sequence[tuple[str, str, int, bool]]) -> None:
-        """Rows are in the database."""
-        ...
-
-    async def repair(self) -> Sequence[AccountDrift]:
-        """Compare with the database and set right what differs."""
         ...
 
     async def tend(self) -> None:

@@ -47,7 +47,7 @@ from gproxy.routing.plan import Board
 from gproxy.routing.selection import Load, turns_of
 from gproxy.runtime import tls, upgrade
 from gproxy.runtime.accounts import TEND_EVERY, Accounts, accounts_for
-from gproxy.runtime.bindings import HealthStore, LedgerStore
+from gproxy.runtime.bindings import HealthStore, LedgerStore, translated
 from gproxy.runtime.files import prepare
 from gproxy.runtime.health import Health, Ping
 from gproxy.runtime.logs import Log
@@ -145,20 +145,16 @@ class World:
 
     async def follow(self) -> None:
         """Swap in a newer world when another process has written one."""
-        try:
+        async with translated():
             if await revision(self.db) != self.snapshot.revision:
                 await self.load()
-        except DatabaseUnavailable as error:
-            raise StoreUnavailable(str(error)) from error
 
     async def sweep(self) -> None:
         """Drop ended sessions and login tries that no longer count."""
-        try:
+        async with translated():
             await sweep_sessions(self.db)
             await sweep_tries(self.db, window_us=WINDOW_US)
             await self.recorder.sweep(self.db)
-        except DatabaseUnavailable as error:
-            raise StoreUnavailable(str(error)) from error
 
     async def refresh(self, at_least: int) -> None:
         """After a write of this process: the snapshot is at the write's revision or a later one."""

@@ -56,10 +56,6 @@ class Log:
         self._writer = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._writer.start()
 
-    def debug(self, event: str, **fields: Field) -> None:
-        """For someone looking for a fault in gproxy itself."""
-        self.line(Level.DEBUG, event, fields)
-
     def info(self, event: str, **fields: Field) -> None:
         """What an operator expects to see."""
         self.line(Level.INFO, event, fields)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from gproxy.channels.overrides import address_of, check_credential, check_settings
+from gproxy.channels.overrides import ON_DISCONNECT, address_of, check_credential, check_settings
 from gproxy.channels.vendor import Vendor
+from gproxy.routing.selection import STRATEGIES
 from gproxy.secret import Secret
 from gproxy.seed.environment import filled
 from gproxy.seed.problems import Problem, SeedProblems
@@ -18,8 +19,6 @@ from gproxy.seed.schema import (
     BOOTSTRAP_KEYS,
     DAY_SECONDS,
     GLOBAL_KEYS,
-    ON_DISCONNECT,
-    STRATEGIES,
     Scalar,
     Seed,
     SeedAlias,

@@ -20,8 +20,6 @@ Scalar: TypeAlias = str | int | float | bool
 NAME_LENGTH: Final = 200
 """The longest name of anything; the width of its column."""
 
-STRATEGIES: Final = ("failover", "weighted", "round_robin", "least_in_flight")
-ON_DISCONNECT: Final = ("cancel", "finish")
 DAY_SECONDS: Final = 86_400
 
 GLOBAL_KEYS: Final[dict[str, tuple[type, ...]]] = {

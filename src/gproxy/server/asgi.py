@@ -27,14 +27,10 @@ _MAX_BODY: Final = 52_428_800
 
 
 class AsgiHandler:
-    """A listener's handler that lets an ASGI application answer.
+    """A listener's handler that lets an ASGI application answer. Bodies above `max_body` bytes are refused with 413."""
 
-    `root_path` is the prefix under which the application is mounted. Bodies above `max_body` bytes are refused with 413.
-    """
-
-    def __init__(self, app: AsgiApp, root_path: str = "", *, max_body: int = _MAX_BODY) -> None:
+    def __init__(self, app: AsgiApp, *, max_body: int = _MAX_BODY) -> None:
         self._app = app
-        self._root_path = root_path
         self._max_body = max_body
 
     async def __call__(self, request: Request, responder: Responder) -> None:
@@ -66,7 +62,7 @@ class AsgiHandler:
             "path": path,
             "raw_path": request.path.encode("ascii"),
             "query_string": request.query.encode("ascii"),
-            "root_path": self._root_path,
+            "root_path": "",
             "headers": request.headers,
             "client": (request.peer, 0) if request.peer else None,
             "server": _server(request),

@@ -8,6 +8,7 @@ import socket
 import stat
 from pathlib import Path
 
+_BACKLOG = 2048  # until the listener says its own
 _REASONS = {
     errno.EADDRINUSE: "it is taken by another process",
     errno.EACCES: "permission denied",
@@ -19,15 +20,13 @@ class BindError(Exception):
     """The address cannot be listened on; the message says which one and why."""
 
 
-def bind(
-    host: str, port: int, *, uds: str | None = None, backlog: int = 2048, reuse_port: bool = False
-) -> list[socket.socket]:
+def bind(host: str, port: int, *, uds: str | None = None) -> list[socket.socket]:
     """Listening, non-blocking sockets for a host name (one per address of it) or, with `uds`, for a Unix socket path.
 
     Port 0 picks a free one, the same for all addresses. An empty host means all addresses. Raises BindError.
     """
     if uds is not None:
-        return [_bind_unix(uds, backlog)]
+        return [_bind_unix(uds)]
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
@@ -38,7 +37,7 @@ def bind(
         for family, _, _, _, address in dict.fromkeys(found):
             wanted = (address[0], port or (sockets[0].getsockname()[1] if sockets else 0), *address[2:])
             try:
-                sockets.append(_bind_one(family, wanted, backlog, reuse_port=reuse_port))
+                sockets.append(_bind_one(family, wanted))
             except OSError as error:
                 # `localhost` and the wildcard name both families; a machine may lack one of them.
                 if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT} or len(found) == 1:
@@ -53,19 +52,17 @@ def bind(
     return sockets
 
 
-def _bind_one(family: int, address: tuple[object, ...], backlog: int, *, reuse_port: bool) -> socket.socket:
+def _bind_one(family: int, address: tuple[object, ...]) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name != "nt":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         _keep_alive(sock)
         sock.setblocking(False)
         sock.bind(address)
-        sock.listen(backlog)
+        sock.listen(_BACKLOG)
     except BaseException:
         sock.close()
         raise
@@ -81,13 +78,13 @@ def _keep_alive(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _bind_unix(path: str, backlog: int) -> socket.socket:
+def _bind_unix(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         _remove_stale(path)
         sock.bind(path)
-        sock.listen(backlog)
+        sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
         raise BindError(f"cannot listen on {path}: {_reason(error)}") from error

@@ -228,8 +228,8 @@ class Connection(asyncio.Protocol):
             self._decoder = ChunkedDecoder() if head.chunked else None
             if end < size:
                 self._take_body(data, end)
-        task = hub.loop.create_task(self._serve(request, responder), name=f"{request.method} {request.path}")
-        hub.exchanges[responder] = (request, task)
+        name = f"{request.method} {request.path}"
+        hub.exchanges[responder] = hub.loop.create_task(self._serve(request, responder), name=name)
 
     def _take_body(self, data: bytes, at: int) -> None:
         """Content of the current request, or of one that was answered before it was read."""

@@ -29,8 +29,8 @@ _NO_LIMIT: Final = -1
 class Request:
     """One request. The head is complete; the body may still be on its way.
 
-    `path` is the raw path: not percent-decoded, without the query, and always begins with `/`. `target` is
-    the request target as sent. `headers` have lower-cased names and are in the order sent.
+    `path` is the raw path: not percent-decoded, without the query, and always begins with `/`. `headers` have
+    lower-cased names and are in the order sent.
     """
 
     __slots__ = (
@@ -53,14 +53,12 @@ class Request:
         "received",
         "scheme",
         "silent",
-        "target",
         "unread",
         "waited",
     )
 
     def __init__(self, head: Head, conn: Connection) -> None:
         self.method = head.method
-        self.target = head.target
         self.path = head.path
         self.query = head.query
         self.headers = head.headers
@@ -229,10 +227,6 @@ class Responder:
     def stuffed(self) -> bool:
         """More is unsent than the high-water mark allows: `drain` would wait."""
         return self._conn.stuffed
-
-    def close_after(self) -> None:
-        """This answer carries `connection: close` and is the last of its connection. Call before it begins."""
-        self._close = True
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Call back once when the client leaves before the answer is complete; at once if it already left.

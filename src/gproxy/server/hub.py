@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gproxy.clock import Clock
     from gproxy.errors import Failure
     from gproxy.server.connection import Connection
-    from gproxy.server.exchange import Handler, Request, Responder
+    from gproxy.server.exchange import Handler, Responder
     from gproxy.server.limits import ListenerConfig
     from gproxy.wire.http import Header
 
@@ -69,7 +69,7 @@ class Hub:
         """Answers carry `connection: close` from now on."""
         self.idle_limit = config.idle_timeout
         self.connections: set[Connection] = set()
-        self.exchanges: dict[Responder, tuple[Request, asyncio.Task[None]]] = {}
+        self.exchanges: dict[Responder, asyncio.Task[None]] = {}
         """Requests whose handler runs."""
         self.awaited: set[Connection] = set()
         """Connections whose handler waits for body bytes."""

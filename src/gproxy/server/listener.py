@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gproxy.errors import Failure
-    from gproxy.server.exchange import Handler, Request, Responder
+    from gproxy.server.exchange import Handler
     from gproxy.wire.http import Header
 
 __all__ = ["BindError", "Listener", "ListenerConfig", "bind"]
@@ -92,11 +92,6 @@ class Listener:
             self._servers.append(server)
 
     @property
-    def sockets(self) -> list[socket.socket]:
-        """The listening sockets, to be handed to a successor; empty after `stop_accepting`."""
-        return list(self._sockets)
-
-    @property
     def in_flight(self) -> int:
         """Requests whose handler has not returned."""
         return len(self._hub.exchanges) if self._hub else 0
@@ -105,12 +100,6 @@ class Listener:
     def connections(self) -> int:
         """Open connections, idle and closing ones included."""
         return len(self._hub.connections) if self._hub else 0
-
-    def requests(self) -> list[tuple[Request, Responder]]:
-        """What is in flight, oldest first."""
-        if self._hub is None:
-            return []
-        return [(request, responder) for responder, (request, _) in self._hub.exchanges.items()]
 
     def announce_close(self) -> None:
         """From now on every answer that begins says `connection: close`; new requests are still served."""
@@ -186,7 +175,7 @@ class Listener:
         """Cancel the handlers still running and tell how many; what they leave unanswered gets a 503 or is cut."""
         if self._hub is None:
             return 0
-        tasks = [task for _, task in self._hub.exchanges.values()]
+        tasks = list(self._hub.exchanges.values())
         for task in tasks:
             # By way of the loop: a task that has not made its first step could not clean up after itself.
             self._hub.loop.call_soon(task.cancel, reason)

@@ -12,6 +12,7 @@ from gproxy.clock import SystemClock
 from gproxy.ids import new_id
 from gproxy.storage import sql
 from gproxy.storage.engine import Session
+from gproxy.storage.pages import END, Cursor, newest_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class AuditRow:
     after: Mapping[str, Any] | None
 
 
+_COLUMNS: Final = (
+    "id", "at", "actor_id", "actor_name", "address", "action", "resource", "resource_id", "before_json", "after_json",
+)  # fmt: skip
+
+
 async def note(
     tx: Session,
     *,
@@ -45,17 +51,12 @@ async def note(
     """Leave a row."""
     shown = [None if each is None else msgspec.json.encode(each).decode() for each in (before, after)]
     await tx.execute(
-        "INSERT INTO audit (id, at, actor_id, actor_name, address, action, resource, resource_id, before_json,"
-        " after_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        sql.insert("audit", _COLUMNS),
         (new_id(), SystemClock.now_us(), actor_id, actor_name, address, action, resource, resource_id, *shown),
     )
 
 
-_COLUMNS: Final = (
-    "id", "at", "actor_id", "actor_name", "address", "action", "resource", "resource_id", "before_json", "after_json",
-)  # fmt: skip
 FILTERS: Final = frozenset({"id", "actor_id", "actor_name", "address", "action", "resource", "resource_id"})
-_NEWEST: Final = (2**63 - 1, "~")
 
 
 async def audit_rows(
@@ -63,21 +64,16 @@ async def audit_rows(
     *,
     equal: Mapping[str, str] | None = None,
     since: int = 0,
-    until: int = _NEWEST[0],
-    before: tuple[int, str] | None = None,
+    until: int = END,
+    before: Cursor | None = None,
     limit: int = 50,
 ) -> list[AuditRow]:
     """Rows in [since, until) (microseconds), the latest first; `before` is the (at, id) of the last one seen.
 
     `equal` may name the columns of `FILTERS`.
     """
-    chosen = sorted((equal or {}).items())
-    assert FILTERS.issuperset(name for name, _ in chosen), "not a column to filter by"
-    at, row_id = before or _NEWEST
-    conditions = [*(f"{name} = ?" for name, _ in chosen), "at >= ?", "at < ?", "(at < ? OR (at = ? AND id < ?))"]
-    rows = await db.fetch(
-        sql.select("audit", _COLUMNS, f"WHERE {' AND '.join(conditions)} ORDER BY at DESC, id DESC LIMIT ?"),
-        [*(value for _, value in chosen), since, until, at, at, row_id, limit],
+    rows = await newest_first(
+        db, "audit", _COLUMNS, equal=equal, filters=FILTERS, since=since, until=until, before=before, limit=limit
     )
     return [
         AuditRow(*row[:8], *(None if each is None else msgspec.json.decode(each) for each in row[8:])) for row in rows

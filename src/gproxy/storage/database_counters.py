@@ -321,9 +321,9 @@ class DatabaseCounters:
 
     async def _bury(self, user_id: str, now: int) -> int:
         async with self._db.transaction() as tx:
-            await lock_accounts(tx, [user_id])
+            _, was = (await lock_accounts(tx, [user_id]))[user_id]
             await tx.execute("DELETE FROM quota_holds WHERE user_id = ? AND expires_at < ?", (user_id, now))
-            return await _set_reserved(tx, user_id)
+            return was - await _set_reserved(tx, user_id)
 
     async def reserved_drift(self) -> dict[str, tuple[int, int]]:
         """Set every `reserved` to the sum of its holds; what differed, as (was, is). Raises `DatabaseUnavailable`."""
@@ -337,9 +337,8 @@ class DatabaseCounters:
 
     async def _repair(self, user_id: str) -> tuple[int, int]:
         async with self._db.transaction() as tx:
-            accounts = await lock_accounts(tx, [user_id])
-            was = accounts[user_id][1]
-            return was, was - await _set_reserved(tx, user_id)
+            _, was = (await lock_accounts(tx, [user_id]))[user_id]
+            return was, await _set_reserved(tx, user_id)
 
     async def leave(self) -> None:
         """Say good-bye: the others' shares grow at once. Raises `DatabaseUnavailable`."""
@@ -485,13 +484,12 @@ async def _amounts(tx: Session, hold_ids: Iterable[str]) -> dict[str, int]:
 
 
 async def _set_reserved(tx: Session, user_id: str) -> int:
-    """Set `reserved` of a locked budget to the sum of its holds; by how much it fell."""
-    ((was,),) = await tx.fetch("SELECT reserved_nano_usd FROM user_quotas WHERE user_id = ?", (user_id,))
+    """Set `reserved` of a locked budget to the sum of its holds, and tell it."""
     ((total,),) = await tx.fetch(
         "SELECT COALESCE(SUM(amount_nano_usd), 0) FROM quota_holds WHERE user_id = ?", (user_id,)
     )
     await tx.execute("UPDATE user_quotas SET reserved_nano_usd = ? WHERE user_id = ?", (int(total), user_id))
-    return int(was) - int(total)
+    return int(total)
 
 
 _DRIFTED: Final = """

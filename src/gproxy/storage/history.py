@@ -17,6 +17,7 @@ from gproxy.clock import SystemClock
 from gproxy.storage import sql
 from gproxy.storage import users as u
 from gproxy.storage.engine import Session
+from gproxy.storage.providers import MEMBER_COLUMNS
 from gproxy.storage.proxies import masked_settings
 from gproxy.storage.resource_writing import SHELVES
 from gproxy.storage.sessions import end_sessions_of
@@ -48,9 +49,7 @@ _TABLES: Final[Mapping[str, _Kept]] = {
         SHELVES[name].table: _Kept(name, SHELVES[name].columns)
         for name in ("users", "providers", "keys", "credentials", "models", "aliases", "routes")
     },
-    "route_members": _Kept(
-        "routes", ("route_id", "ordinal", "provider_id", "model_id", "tier", "weight"), ("route_id", "ordinal")
-    ),
+    "route_members": _Kept("routes", MEMBER_COLUMNS, ("route_id", "ordinal")),
     **{
         SHELVES[name].table: _Kept(name, SHELVES[name].columns)
         for name in ("permissions", "file_permissions", "rate_limits")

@@ -19,12 +19,13 @@ async def note_try(db: Database, subjects: Sequence[str], *, most: int, window_u
 
     Zero when it was counted, otherwise the seconds until a try is possible again; nothing is counted then.
     """
-    now = SystemClock.now_us()
     ordered = sorted(set(subjects))  # always in the same order, so that two logins cannot wait for each other
     async with db.transaction() as tx:
         statement = sql.upsert(tx.dialect, "login_tries", ("subject", "tries_json", "updated_at"), ("subject",))
-        await tx.executemany(statement, [(subject, "[]", now) for subject in ordered])
-        found = {subject: await _recent(tx, subject, now - window_us) for subject in ordered}
+        await tx.executemany(statement, [(subject, "[]", SystemClock.now_us()) for subject in ordered])
+        locked = {subject: await _recent(tx, subject, 0) for subject in ordered}
+        now = SystemClock.now_us()  # once the rows are ours: whoever had them before us tried before us
+        found = {subject: [at for at in tries if at > now - window_us] for subject, tries in locked.items()}
         full = [tries[-most] for tries in found.values() if len(tries) >= most]
         if full:
             return max((max(full) + window_us - now) / 1_000_000, 1.0)

@@ -12,11 +12,9 @@ from typing import Any
 
 import msgspec
 
-from gproxy.clock import SystemClock
 from gproxy.secret import Secret
 from gproxy.seed.schema import Seed, SeedCredential, SeedKey, SeedProvider, SeedQuota, SeedUser
 from gproxy.storage import providers as p
-from gproxy.storage import sql
 from gproxy.storage import users as u
 from gproxy.storage.engine import Session
 from gproxy.storage.errors import Conflict
@@ -264,15 +262,12 @@ class Merger:
                 await u.set_quota(self.tx, user_id, quota.quota_nano_usd)
             self._changed("quotas", quota.user_name, user_id, ("quota",) if differs else ())
             return
-        used = quota.cost_used_nano_usd
-        await self.tx.execute(
-            sql.insert("user_quotas", u.QUOTA_COLUMNS),
-            (user_id, quota.quota_nano_usd, used, 0, SystemClock.now_us(), 1),
+        await u.open_quota(
+            self.tx,
+            user_id=user_id,
+            quota_nano_usd=quota.quota_nano_usd,
+            cost_used_nano_usd=quota.cost_used_nano_usd,
         )
-        if used:  # spent elsewhere: see `seeding`
-            await self.tx.execute(
-                sql.insert("usage_retired", ("user_id", "attempts", "cost_nano_usd")), (user_id, 0, used)
-            )
         self._made("quotas", quota.user_name, user_id)
 
 

@@ -80,34 +80,6 @@ def _mapped(dsn: Dsn, error: Exception) -> StorageError:
     return mapped(error)
 
 
-async def differences(dsn: Dsn | str) -> list[str]:
-    """How the database differs from the model, one line each; an empty list is what it should be."""
-    parsed = parse_dsn(dsn) if isinstance(dsn, str) else dsn
-    if parsed.engine == "sqlite":
-        local = sqlite_engine(parsed)
-        try:
-            with local.connect() as connection:
-                return _compared(connection)
-        finally:
-            local.dispose()
-    server = server_engine(parsed)
-    try:
-        async with server.connect() as remote:
-            return await remote.run_sync(_compared)
-    finally:
-        await server.dispose()
-
-
-def _compared(connection: Connection) -> list[str]:
-    from alembic.autogenerate import compare_metadata
-    from alembic.runtime.migration import MigrationContext
-
-    from gproxy.storage.tables import metadata
-
-    context = MigrationContext.configure(connection, opts={"compare_type": True})
-    return [str(each) for each in compare_metadata(context, metadata)]
-
-
 def sqlite_engine(dsn: Dsn) -> Engine:
     """A synchronous engine whose transactions really begin when they should, also before DDL."""
     from sqlalchemy import create_engine, event

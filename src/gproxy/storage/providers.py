@@ -97,7 +97,7 @@ CREDENTIALS: Final = Shelf("credentials", CredentialRow)
 MODELS: Final = Shelf("models", ModelRow)
 ALIASES: Final = Shelf("model_aliases", AliasRow)
 ROUTES: Final = Shelf("routes", RouteRow)
-_MEMBER_COLUMNS: Final = ("route_id", "ordinal", "provider_id", "model_id", "tier", "weight")
+MEMBER_COLUMNS: Final = ("route_id", "ordinal", "provider_id", "model_id", "tier", "weight")
 
 
 async def create_provider(
@@ -130,11 +130,6 @@ async def create_credential(
     row = CredentialRow(row_id, provider_id, label, enabled, weight, sealed_fields(vault, row_id, fields), *birth())
     await CREDENTIALS.insert(tx, row)
     return row
-
-
-async def replace_secrets(tx: Session, vault: Vault, credential_id: str, fields: Mapping[str, Secret]) -> bool:
-    """Replace the secret parts of a credential (an edit, or a refreshed token)."""
-    return await CREDENTIALS.change(tx, credential_id, {"secret_json": sealed_fields(vault, credential_id, fields)})
 
 
 def sealed_fields(vault: Vault, row_id: str, fields: Mapping[str, Secret]) -> str:
@@ -227,7 +222,7 @@ async def set_members(tx: Session, route_id: str, members: Sequence[Member]) -> 
     if missing:
         raise Conflict(f"no provider named {missing[0]}", "route_members")
     await tx.executemany(
-        sql.insert("route_members", _MEMBER_COLUMNS),
+        sql.insert("route_members", MEMBER_COLUMNS),
         [
             (route_id, ordinal, ids[member.provider_name], member.model_id, member.tier, member.weight)
             for ordinal, member in enumerate(members)

@@ -173,8 +173,7 @@ class RedisLimits:
         if self._clock.monotonic() >= self._rest_until:
             try:
                 return await self._counted(claims)
-            except self._faults() as error:
-                del error
+            except self._faults():
                 self._rest_until = self._clock.monotonic() + REST
         return await self._by_share(claims)
 
@@ -197,8 +196,7 @@ class RedisLimits:
             async with asyncio.timeout(TIMEOUT):
                 for key, slot, difference in late:
                     await self._correct(keys=[key], args=[slot, difference])
-        except self._faults() as error:
-            del error
+        except self._faults():
             self._rest_until = self._clock.monotonic() + REST
 
     async def close(self) -> None:

@@ -10,8 +10,8 @@ import msgspec
 
 from gproxy.storage import sql
 from gproxy.storage.engine import Session
+from gproxy.storage.pages import END, Cursor, newest_first
 
-_NEWEST: Final = (2**63 - 1, "~")
 _COLUMNS: Final = (
     "id", "request_id", "side", "at", "user_name", "provider_name", "model_asked", "status", "outcome", "total_ms",
     "envelope_json",
@@ -70,19 +70,14 @@ async def logged(
     *,
     equal: Mapping[str, Any],
     since: int = 0,
-    until: int = _NEWEST[0],
-    before: tuple[int, str] | None = None,
+    until: int = END,
+    before: Cursor | None = None,
     limit: int = 100,
     bodies: bool = False,
 ) -> list[Logged]:
     """Rows in [since, until) (microseconds), the latest first; `before` is the (at, id) of the last one seen."""
-    chosen = sorted(equal.items())
-    assert FILTERS.issuperset(name for name, _ in chosen), "not a column to filter by"
-    at, row_id = before or _NEWEST
-    conditions = [*(f"{name} = ?" for name, _ in chosen), "at >= ?", "at < ?", "(at < ? OR (at = ? AND id < ?))"]
-    rows = await db.fetch(
-        sql.select("request_logs", _COLUMNS, f"WHERE {' AND '.join(conditions)} ORDER BY at DESC, id DESC LIMIT ?"),
-        [*(value for _, value in chosen), since, until, at, at, row_id, limit],
+    rows = await newest_first(
+        db, "request_logs", _COLUMNS, equal=equal, filters=FILTERS, since=since, until=until, before=before, limit=limit
     )
     texts: dict[str, tuple[Any, ...]] = {}
     if bodies and rows:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from gproxy.clock import SystemClock
 from gproxy.secret import Secret
 from gproxy.seed.schema import Seed, SeedUser
 from gproxy.storage import providers as p
-from gproxy.storage import sql
 from gproxy.storage import users as u
 from gproxy.storage.changes import config_write
 from gproxy.storage.engine import Database, Session
@@ -149,19 +147,13 @@ async def _access(tx: Session, seed: Seed, users: dict[str, str], providers: dic
             total_tokens=limit.total_tokens,
             total_tokens_window=limit.total_tokens_window,
         )
-    now = SystemClock.now_us()
     for quota in seed.quotas:
-        user_id = _id(users, "user", quota.user_name)
-        await tx.execute(
-            sql.insert("user_quotas", u.QUOTA_COLUMNS),
-            (user_id, quota.quota_nano_usd, quota.cost_used_nano_usd, 0, now, 1),
+        await u.open_quota(
+            tx,
+            user_id=_id(users, "user", quota.user_name),
+            quota_nano_usd=quota.quota_nano_usd,
+            cost_used_nano_usd=quota.cost_used_nano_usd,
         )
-        if quota.cost_used_nano_usd:
-            # Spent elsewhere, so there are no rows for it: kept as a retired sum, or it would look like drift.
-            await tx.execute(
-                sql.insert("usage_retired", ("user_id", "attempts", "cost_nano_usd")),
-                (user_id, 0, quota.cost_used_nano_usd),
-            )
 
 
 def _id(ids: dict[str, str], what: str, name: str) -> str:

@@ -18,26 +18,15 @@ from gproxy.clock import Clock, SystemClock
 from gproxy.ledger.record import Outcome, UsageRow
 from gproxy.ledger.store import Position
 from gproxy.storage import sql
-from gproxy.storage.database_counters import drop_landed
+from gproxy.storage.database_counters import drop_landed, lock_accounts
 from gproxy.storage.engine import LONGEST_STATEMENT, Database, Session
 from gproxy.storage.retry import Retry
-from gproxy.storage.usage_values import COLUMNS, Values, checked, fault_of
+from gproxy.storage.usage_values import COLUMNS, ROLLUP_KEY, ROLLUP_SUMS, Values, checked, fault_of
 from gproxy.storage.users import QUOTA_COLUMNS
 
 HOUR_US: Final = 3_600_000_000
 DAY_US: Final = 24 * HOUR_US
 
-_ROLLUP_KEY: Final = ("period", "starts_at", "user_id", "provider_name", "model_served")
-_ROLLUP_SUMS: Final = (
-    "attempts",
-    "failures",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "cost_nano_usd",
-)
 _QUARANTINED_TEXT: Final = 4096
 
 
@@ -163,26 +152,16 @@ class SqlLedger:
 
     async def _repair(self, user_id: str) -> Drift | None:
         async with self._db.transaction() as tx:
-            now = self._clock.now_us()
-            await tx.execute(
-                sql.upsert(tx.dialect, "user_quotas", QUOTA_COLUMNS, ("user_id",)), (user_id, None, 0, 0, now, 1)
-            )
-            ((was,),) = await tx.fetch(
-                sql.locking(tx.dialect, "SELECT cost_used_nano_usd FROM user_quotas WHERE user_id = ?"), (user_id,)
-            )
+            was, _ = (await lock_accounts(tx, [user_id]))[user_id]
             ((landed,),) = await tx.fetch(_SPENT, {"user_id": user_id}, timeout=_LONG)
             spent = int(landed)
             if spent == was:
                 return None
             await tx.execute(
-                "UPDATE user_quotas SET cost_used_nano_usd = ?, updated_at = ? WHERE user_id = ?", (spent, now, user_id)
+                "UPDATE user_quotas SET cost_used_nano_usd = ?, updated_at = ? WHERE user_id = ?",
+                (spent, self._clock.now_us(), user_id),
             )
-        return Drift(user_id, int(was), spent)
-
-    async def set_reserved(self, held: Mapping[str, int]) -> None:
-        """Store what the open attempts hold against each budget; users not named hold nothing."""
-        async with self._db.transaction() as tx:
-            await _hold(tx, held)
+        return Drift(user_id, was, spent)
 
     async def publish_held(self) -> None:
         """Store what `held` says, as of the transaction's own moment; nothing is written when it has not changed."""
@@ -269,7 +248,7 @@ async def _roll_up(tx: Session, fresh: Iterable[UsageRow]) -> None:
         key = (row.at - row.at % HOUR_US, row.user_id, row.provider_name, row.model_served)
         sums = hours.get(key)
         if sums is None:
-            sums = hours[key] = [0] * len(_ROLLUP_SUMS)
+            sums = hours[key] = [0] * len(ROLLUP_SUMS)
         sums[0] += 1
         sums[1] += row.outcome == Outcome.FAILED
         sums[2] += row.input_tokens or 0
@@ -283,7 +262,7 @@ async def _roll_up(tx: Session, fresh: Iterable[UsageRow]) -> None:
         totals["hour", hour, *who] = sums
         day = ("day", hour - hour % DAY_US, *who)
         totals[day] = list(map(add, totals[day], sums)) if day in totals else sums
-    statement = sql.upsert(tx.dialect, "usage_rollups", _ROLLUP_KEY + _ROLLUP_SUMS, _ROLLUP_KEY, add=_ROLLUP_SUMS)
+    statement = sql.upsert(tx.dialect, "usage_rollups", ROLLUP_KEY + ROLLUP_SUMS, ROLLUP_KEY, add=ROLLUP_SUMS)
     await tx.executemany(statement, [(*key, *totals[key]) for key in sorted(totals)])
 
 

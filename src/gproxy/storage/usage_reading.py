@@ -9,7 +9,8 @@ from typing import Any, Final
 from gproxy.ledger.record import UsageRow
 from gproxy.storage import sql
 from gproxy.storage.engine import Session
-from gproxy.storage.usage_values import COLUMNS
+from gproxy.storage.pages import END, Cursor, newest_first
+from gproxy.storage.usage_values import COLUMNS, ROLLUP_KEY, ROLLUP_SUMS
 
 FILTERS: Final = frozenset(
     {
@@ -17,8 +18,6 @@ FILTERS: Final = frozenset(
         "route_name", "operation", "request_id", "attempt_id", "outcome", "status",
     }
 )  # fmt: skip
-GROUPS: Final = ("period", "starts_at", "user_id", "provider_name", "model_served")
-_NEWEST: Final = (2**63 - 1, "~")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +51,26 @@ async def usage_page(
     *,
     equal: Mapping[str, Any] | None = None,
     since: int = 0,
-    until: int = _NEWEST[0],
-    before: tuple[int, str] | None = None,
+    until: int = END,
+    before: Cursor | None = None,
     limit: int = 100,
 ) -> list[UsageRow]:
     """Rows in [since, until) (microseconds), newest first, after the cursor `before` = (at, attempt_id).
 
     `equal` may name the columns of `FILTERS`.
     """
-    chosen = dict(equal or {})
-    assert FILTERS.issuperset(chosen), "not a column to filter by"
-    conditions = [f"{column} = ?" for column in sorted(chosen)]
-    params: list[Any] = [chosen[column] for column in sorted(chosen)]
-    at, attempt_id = before or _NEWEST
-    conditions += ["at >= ?", "at < ?", "(at < ? OR (at = ? AND attempt_id < ?))"]
-    tail = f"WHERE {' AND '.join(conditions)} ORDER BY at DESC, attempt_id DESC LIMIT ?"
-    rows = await db.fetch(sql.select("usages", COLUMNS, tail), [*params, since, until, at, at, attempt_id, limit])
+    rows = await newest_first(
+        db,
+        "usages",
+        COLUMNS,
+        key="attempt_id",
+        equal=equal,
+        filters=FILTERS,
+        since=since,
+        until=until,
+        before=before,
+        limit=limit,
+    )
     streamed = COLUMNS.index("streamed")
     found: list[list[Any]] = [list(row) for row in rows]
     for row in found:
@@ -84,25 +87,15 @@ async def totals(
     by: tuple[str, ...] = (),
     equal: Mapping[str, str] | None = None,
 ) -> list[Totals]:
-    """Sums of the hour or day totals that start in [since, until), grouped by columns of `GROUPS`."""
+    """Sums of the hour or day totals that start in [since, until), grouped by columns of `ROLLUP_KEY`."""
     chosen = dict(equal or {})
-    assert set(GROUPS).issuperset((*by, *chosen)), "not a column of the rollups"
-    sums = (
-        "attempts",
-        "failures",
-        "input_tokens",
-        "output_tokens",
-        "cache_read_tokens",
-        "cache_write_tokens",
-        "reasoning_tokens",
-        "cost_nano_usd",
-    )
+    assert set(ROLLUP_KEY).issuperset((*by, *chosen)), "not a column of the rollups"
     conditions = ["period = ?", "starts_at >= ?", "starts_at < ?", *(f"{column} = ?" for column in sorted(chosen))]
     grouped = f" GROUP BY {', '.join(by)} ORDER BY {', '.join(by)}" if by else ""
     rows = await db.fetch(
         sql.select(
             "usage_rollups",
-            (*by, *(f"COALESCE(SUM({column}), 0)" for column in sums)),
+            (*by, *(f"COALESCE(SUM({column}), 0)" for column in ROLLUP_SUMS)),
             f"WHERE {' AND '.join(conditions)}{grouped}",
         ),
         [period, since, until, *(chosen[column] for column in sorted(chosen))],

@@ -20,6 +20,19 @@ COLUMNS: Final = tuple(each.name for each in msgspec.structs.fields(UsageRow))
 Values: TypeAlias = tuple[Any, ...]
 """One row's values, in the order of `COLUMNS`."""
 
+ROLLUP_KEY: Final = ("period", "starts_at", "user_id", "provider_name", "model_served")
+ROLLUP_SUMS: Final = (
+    "attempts",
+    "failures",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cost_nano_usd",
+)
+"""What the hour and day totals are kept by, and the figures they add up."""
+
 _INT64: Final = 2**63
 _INT32: Final = 2**31
 

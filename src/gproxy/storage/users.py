@@ -256,6 +256,19 @@ async def set_quota(tx: Session, user_id: str, quota_nano_usd: int | None, *, if
     return True
 
 
+async def open_quota(tx: Session, *, user_id: str, quota_nano_usd: int | None, cost_used_nano_usd: int) -> None:
+    """Give a user without a budget one, of which some may be spent already. Raises `Conflict`."""
+    await tx.execute(
+        sql.insert("user_quotas", QUOTA_COLUMNS),
+        (user_id, quota_nano_usd, cost_used_nano_usd, 0, SystemClock.now_us(), 1),
+    )
+    if cost_used_nano_usd:
+        # Spent elsewhere, so there are no rows for it: kept as a retired sum, or it would look like drift.
+        await tx.execute(
+            sql.insert("usage_retired", ("user_id", "attempts", "cost_nano_usd")), (user_id, 0, cost_used_nano_usd)
+        )
+
+
 async def delete_user(tx: Session, user_id: str, *, if_version: int | None = None) -> bool:
     """Remove a user with keys, permissions and limits. The ledger keeps rows and the amount spent."""
     if not await USERS.delete(tx, user_id, if_version=if_version):

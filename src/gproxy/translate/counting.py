@@ -17,7 +17,7 @@ from gproxy.canonical.usage import Usage
 from gproxy.errors import Failure
 from gproxy.protocols.figures import count
 from gproxy.protocols.registry import DIALOGUES
-from gproxy.translate.translator import BYTES_PER_TOKEN, Names
+from gproxy.translate.translator import BYTES_PER_TOKEN, Names, Whole, unreadable
 from gproxy.wire.json import JsonProblem, dumps, fields, loads
 
 _ASKED: Final[Mapping[Dialect, frozenset[str]]] = {
@@ -116,7 +116,7 @@ def asked(body: bytes, dialect: Dialect, other: Dialect, upstream: str, losses: 
     return dumps(question)
 
 
-class Count:
+class Count(Whole):
     """A `Translator` for one question put to another dialect's counter."""
 
     __slots__ = ("_dialect", "_names", "_tokens", "dialect_out")
@@ -129,21 +129,12 @@ class Count:
 
     loss_header: str = ""
     """A count is a count, whatever the answer would have lost."""
-    content_type: bytes | None = b"application/json"
     model: str | None = None
-    ended = finished = True
-    failed = False
-    produced = 0
     usage = Usage(input=0, output=0)
 
     def request(self, body: bytes) -> bytes:
         """The question in the counter's words. Raises `JsonProblem`."""
         return asked(body, self._dialect, self.dialect_out, self._names.upstream, Losses())
-
-    def begins(self, content_type: bytes) -> bool:
-        """Counters answer whole."""
-        del content_type
-        return False
 
     def decode_error(self, body: bytes) -> VendorError:
         """A vendor's error body taken apart; never fails."""
@@ -158,7 +149,7 @@ class Count:
         try:
             found = fields(body, _FIGURE[self.dialect_out], "error")
         except JsonProblem:
-            return VendorError("the vendor's answer could not be read", code="unreadable")
+            return unreadable()
         self._tokens = count(found.get(_FIGURE[self.dialect_out]))
         return None if self._tokens is not None else self.decode_error(body)
 
@@ -166,20 +157,3 @@ class Count:
         """The figure in the client's words."""
         del body
         return written(self._tokens or 0, self._dialect)
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Counters do not stream."""
-        return chunk
-
-    def end(self) -> bytes:
-        """Counters do not stream."""
-        return b""
-
-    def cut(self, failure: Failure) -> bytes:
-        """Counters do not stream."""
-        del failure
-        return b""
-
-    def keep_alive(self) -> bytes:
-        """Counters do not stream."""
-        return b""

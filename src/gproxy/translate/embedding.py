@@ -17,7 +17,7 @@ from gproxy.protocols.embeddings import gemini, openai
 from gproxy.protocols.embeddings.neutral import Embeddings
 from gproxy.protocols.registry import DIALOGUES
 from gproxy.translate.hub import forbidden
-from gproxy.translate.translator import BYTES_PER_TOKEN, Names
+from gproxy.translate.translator import BYTES_PER_TOKEN, Names, Whole, unreadable
 from gproxy.wire.json import JsonProblem
 
 _ERRORS: Final = {Dialect.OPENAI_EMBEDDINGS: Dialect.OPENAI_CHAT, Dialect.GEMINI: Dialect.GEMINI}
@@ -35,7 +35,7 @@ class Pair:
     batch: bool = False
 
 
-class Embed:
+class Embed(Whole):
     """A `Translator` between the two shapes of embeddings."""
 
     __slots__ = ("_asked", "_base64", "_found", "_losses", "_pair", "_size", "model", "usage")
@@ -49,12 +49,6 @@ class Embed:
         self._found: Embeddings | None = None
         self.usage: Usage = UNKNOWN
         self.model: str | None = None
-
-    content_type: bytes | None = b"application/json"
-    ended = finished = True
-    failed = False
-    produced = 0
-    """Vectors are no tokens."""
 
     @property
     def dialect_out(self) -> Dialect:
@@ -81,11 +75,6 @@ class Embed:
             raise Refused(forbidden(self._losses.found[0], pair.dialect, pair.dialect_out))
         return written
 
-    def begins(self, content_type: bytes) -> bool:
-        """Vectors come whole."""
-        del content_type
-        return False
-
     def decode_error(self, body: bytes) -> VendorError:
         """A vendor's error body taken apart; never fails."""
         return DIALOGUES[_ERRORS[self._pair.dialect_out]].decode_error(body)
@@ -103,10 +92,10 @@ class Embed:
         except JsonProblem:
             if b'"error"' in body:
                 return self.decode_error(body)
-            return VendorError("the vendor's answer could not be read", code="unreadable")
+            return unreadable()
         if len(found.vectors) != self._asked:
             text = f"the vendor answered {len(found.vectors)} vectors for {self._asked} texts"
-            return VendorError(text, code="unreadable")
+            return unreadable(text)
         self._found, self.usage, self.model = found, found.usage, found.model
         return None
 
@@ -121,20 +110,3 @@ class Embed:
             # This shape promises usage; the ledger makes its own estimate.
             found = replace(found, usage=Usage(input=-(-self._size // BYTES_PER_TOKEN), output=0))
         return openai.encode_response(found, pair.names.asked, base64=self._base64)
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Vectors do not stream."""
-        return chunk
-
-    def end(self) -> bytes:
-        """Vectors do not stream."""
-        return b""
-
-    def cut(self, failure: Failure) -> bytes:
-        """Vectors do not stream."""
-        del failure
-        return b""
-
-    def keep_alive(self) -> bytes:
-        """Vectors do not stream."""
-        return b""

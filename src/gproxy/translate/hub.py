@@ -29,7 +29,7 @@ from gproxy.translate.array import ArrayFrames
 from gproxy.translate.guard import ILLEGAL, Guard
 from gproxy.translate.legality import Broken, Watch
 from gproxy.translate.tally import Tally
-from gproxy.translate.translator import BYTES_PER_TOKEN, Names
+from gproxy.translate.translator import BYTES_PER_TOKEN, Names, unreadable
 
 _ID_PREFIXES: Final = {
     Dialect.OPENAI_CHAT: "chatcmpl-",
@@ -173,7 +173,7 @@ class Hub:
         """The client's dialect's own."""
         if not self._setup.streams or self._array is not None:
             return b"application/json"
-        return self._client.stream_content_type
+        return b"text/event-stream"
 
     @property
     def loss_header(self) -> str:
@@ -202,7 +202,7 @@ class Hub:
         try:
             self._assembled = self._collected(body) if self._sse else self._upstream.decode_response(body)
         except Exception:
-            return VendorError("the vendor's answer could not be read", code="unreadable")
+            return unreadable()
         self._read(self._assembled)
         return self._assembled.error
 

@@ -19,7 +19,7 @@ from gproxy.errors import Failure
 from gproxy.protocols.gemini import errors as gemini_errors
 from gproxy.protocols.gemini.tap import StreamTap as GeminiTap
 from gproxy.translate import lent
-from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Names
+from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Names, unreadable
 from gproxy.translate.voices import VOICES, Tap
 from gproxy.wire.json import JsonProblem, dumps, fields, loads, patch
 from gproxy.wire.multipart import parse
@@ -150,7 +150,7 @@ class Passthrough:
                 return None
             found = fields(body, "error", *self._voice.substance)
         except JsonProblem:
-            return VendorError("the vendor's answer could not be read", code="unreadable")
+            return unreadable()
         if found.get("error") and not any(found.get(name) for name in self._voice.substance):
             return self._voice.decode_error(body)
         return None

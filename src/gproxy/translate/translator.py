@@ -120,3 +120,42 @@ class Translator(Protocol):
     def produced(self) -> int:
         """An estimate, in tokens, of the output seen so far."""
         ...
+
+
+class Whole:
+    """The part of a `Translator` that is the same wherever every answer comes whole: nothing ever streams."""
+
+    __slots__ = ()
+
+    content_type: bytes | None = b"application/json"
+    ended = finished = True
+    failed = False
+    produced = 0
+    """Neither a figure nor a vector is made of output tokens."""
+
+    def begins(self, content_type: bytes) -> bool:
+        """Never piece by piece."""
+        del content_type
+        return False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Not called."""
+        return chunk
+
+    def end(self) -> bytes:
+        """Not called."""
+        return b""
+
+    def cut(self, failure: Failure) -> bytes:
+        """Not called."""
+        del failure
+        return b""
+
+    def keep_alive(self) -> bytes:
+        """Nothing can stand before a whole answer."""
+        return b""
+
+
+def unreadable(text: str = "the vendor's answer could not be read") -> VendorError:
+    """The complaint about a body that came with a good status and is no answer."""
+    return VendorError(text, code="unreadable")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gproxy.errors import Phase, UpstreamFault
@@ -20,7 +19,7 @@ from gproxy.transport.reply import Reply
 if TYPE_CHECKING:
     from gproxy.wire.http import Origin, UpstreamRequest
 
-__all__ = ["OriginStats", "TransportConfig", "UpstreamClient"]
+__all__ = ["TransportConfig", "UpstreamClient"]
 
 # When a pooled connection turns out to be dead, the answer tells whether the request may go again (see `Connection`).
 # Not always: a body of this size goes out in several writes, and the second breaks with an error that tells nothing;
@@ -31,19 +30,6 @@ _LARGE: Final = 256 * 1024
 _MANY: Final = 64
 _OLD: Final = 60.0
 _GRACE: Final = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class OriginStats:
-    """The connections to one origin. `proxy` is scheme, host and port, without credentials."""
-
-    origin: Origin
-    proxy: str | None
-    open: int
-    idle: int
-    in_use: int
-    opening: int
-    waiting: int
 
 
 class UpstreamClient:
@@ -100,21 +86,6 @@ class UpstreamClient:
                 connection = await pool.acquire(min(loop.time() + deadlines.connect, total_at), fresh=True)
                 continue
             raise reply.fault or AssertionError
-
-    def stats(self) -> list[OriginStats]:
-        """What is open now, per origin and proxy."""
-        return [
-            OriginStats(
-                origin=pool.origin,
-                proxy=None if pool.proxy is None else f"{pool.proxy.scheme}://{pool.proxy.host}:{pool.proxy.port}",
-                open=len(pool.all),
-                idle=len(pool.idle),
-                in_use=len(pool.all) - len(pool.idle),
-                opening=pool.opening,
-                waiting=len(pool.waiting),
-            )
-            for pool in self._pools.values()
-        ]
 
     async def close(self, deadline: float) -> None:
         """Close idle connections now and those in use as they end; at `deadline` (monotonic seconds) all that is left.

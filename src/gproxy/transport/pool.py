@@ -55,11 +55,6 @@ class Pool:
         self.empty_since = loop.time()
 
     @property
-    def opening(self) -> int:
-        """Connections on their way."""
-        return len(self._dials)
-
-    @property
     def empty(self) -> bool:
         """No socket, no wish for one."""
         return not (self.all or self._dials or self.waiting or self._leaving)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -112,8 +113,6 @@ def _usage(usage: Usage) -> dict[str, Any]:
 
 
 def _input_of(part: Part) -> Any:
-    import json  # only for tool answers; the module is loaded anyway by `answer`
-
     try:
         return json.loads(text_of(part))
     except ValueError:

@@ -79,12 +79,6 @@ def load(folder: Path, case: str) -> Recording:
     return Recording(status, tuple(headers), body, streaming, chunked, figures)
 
 
-def cases(folder: Path, protocol: str | None = None) -> list[str]:
-    """Every `<protocol>/<case>` in the folder, sorted."""
-    pattern = f"{protocol or '*'}/*/meta.json"
-    return sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in folder.glob(pattern))
-
-
 def payloads(body: bytes) -> list[Any]:
     """The JSON values in a body: an object, an array's items, or the data of each event. Unreadable ones are left out."""
     text = body.lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -95,7 +89,7 @@ def payloads(body: bytes) -> list[Any]:
             return []
         return value if isinstance(value, list) else [value]
     found = []
-    for event in re.split(rb"\r\n\r\n|\n\n|\r\r", text):
+    for event in _EVENT_END.split(text):
         lines = [line[5:].removeprefix(b" ") for line in re.split(rb"\r\n|\n|\r", event) if line.startswith(b"data:")]
         if lines and lines != [b"[DONE]"]:
             try:

@@ -39,8 +39,8 @@ class Peek(msgspec.Struct, frozen=True):
     """What a request body says about itself. None means absent or null; nothing is defaulted.
 
     `max_tokens`, `max_completion_tokens` and `max_output_tokens` are kept apart because they are different
-    fields of different APIs; `output_cap` is the bound they give together. `max_output_tokens` and `n` are also
-    read from Gemini's `generationConfig` (`maxOutputTokens`, `candidateCount`).
+    fields of different APIs. `max_output_tokens` and `n` are also read from Gemini's `generationConfig`
+    (`maxOutputTokens`, `candidateCount`).
     """
 
     model: str | None = None
@@ -57,12 +57,6 @@ class Peek(msgspec.Struct, frozen=True):
     input: Raw | None = None
     contents: Raw | None = None
     prompt: Raw | None = None
-
-    @property
-    def output_cap(self) -> int | None:
-        """The greatest output limit the body states, in tokens per answer; None when it states none."""
-        caps = [c for c in (self.max_tokens, self.max_completion_tokens, self.max_output_tokens) if c is not None]
-        return max(caps) if caps else None
 
 
 # --- peek -----------------------------------------------------------------------------------------------------

@@ -77,11 +77,6 @@ class Blocks:
         held += chunk[cut:]
         return block
 
-    @property
-    def holding(self) -> bool:
-        """Whether a frame has begun and not ended."""
-        return bool(self._held)
-
     def take(self) -> bytes:
         """What is held: the rest at the end of the stream, or a frame that grew too long. Nothing is held then."""
         rest = bytes(self._held)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from gproxy.channels.auth import gcp
 from gproxy.channels.auth.scheme import Draft, Token, TokenNeeded
 from gproxy.channels.auth.table import SCHEMES
-from gproxy.channels.auth.tokens import exchange_for, read_token, refreshable
+from gproxy.channels.auth.tokens import read_token, refreshable
 from gproxy.channels.vendor import AuthScheme
 from gproxy.secret import Secret
 from gproxy.wire.http import Origin
@@ -158,4 +158,3 @@ def test_who_can_refresh() -> None:
     assert not refreshable(AuthScheme("azure"), fields("api_key"))
     assert refreshable(AuthScheme("azure"), fields("tenant_id", "client_id", "client_secret"))
     assert refreshable(AuthScheme("gcp"), fields("service_account"))
-    assert exchange_for(AuthScheme("bearer"), fields("api_key"), NOW_US) is None

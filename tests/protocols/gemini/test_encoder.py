@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import pytest
 from google.genai import types
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,18 +41,17 @@ from gproxy.canonical.usage import Usage
 from gproxy.errors import Failure, Kind
 from gproxy.protocols.assembly import Assembler, as_events
 from gproxy.protocols.base import ReplyFacts
-from gproxy.protocols.gemini.dialogue import ARRAY, PROTOCOL, Gemini
+from gproxy.protocols.gemini.dialogue import PROTOCOL
 from tests.protocols import legality
 from tests.protocols.gemini.answers import ANSWERS, lasting
 from tests.protocols.recorded import cut, exchanges, frames
 from tests.vendor.legal import Verdict, judge
 
 FACTS = ReplyFacts(id="resp-1", model="asked", created=7)
-FORMS = pytest.mark.parametrize("form", [PROTOCOL, ARRAY], ids=["sse", "array"])
 
 
-def write(form: Gemini, events: list[Event], losses: Losses | None = None) -> bytes:
-    encoder = form.stream_encoder(FACTS, losses if losses is not None else Losses())
+def write(events: list[Event], losses: Losses | None = None) -> bytes:
+    encoder = PROTOCOL.stream_encoder(FACTS, losses if losses is not None else Losses())
     out = b"".join(encoder.encode(event) for event in events)
     if events and isinstance(events[-1], Finished | Failed):
         assert encoder.encode(Finished()) == encoder.fail(Failure(Kind.DRAINING, "late")) == encoder.keep_alive() == b""
@@ -62,21 +59,18 @@ def write(form: Gemini, events: list[Event], losses: Losses | None = None) -> by
     return out + encoder.fail(Failure(Kind.DRAINING, "restarting"))
 
 
-def chunks(form: Gemini, raw: bytes) -> list[Any]:
-    if form is PROTOCOL:
-        assert raw.endswith(b"\r\n\r\n")
-        return frames(raw)
-    found: list[Any] = json.loads(raw)
-    return found
+def chunks(raw: bytes) -> list[Any]:
+    assert raw.endswith(b"\r\n\r\n")
+    return frames(raw)
 
 
-def verdict(form: Gemini, raw: bytes) -> Verdict:
-    return judge("gemini", stream=True, body=raw, sse=form is PROTOCOL)
+def verdict(raw: bytes) -> Verdict:
+    return judge("gemini", stream=True, body=raw)
 
 
-def accepted(form: Gemini, raw: bytes) -> None:
+def accepted(raw: bytes) -> None:
     """The official SDK's types take every chunk but an error, on which it raises."""
-    for body in chunks(form, raw):
+    for body in chunks(raw):
         if "error" not in body:
             usage = body.get("usageMetadata", {})
             usage.pop("serviceTier", None)  # sent by Google, and not known to the SDK
@@ -103,13 +97,12 @@ def recorded() -> list[tuple[str, list[Event]]]:
     return found
 
 
-@FORMS
-def test_every_recorded_stream_is_written_again(form: Gemini) -> None:
+def test_every_recorded_stream_is_written_again() -> None:
     for name, events in recorded():
         losses = Losses()
-        raw = write(form, events, losses)
+        raw = write(events, losses)
         assert not losses, (name, losses.header())
-        found = verdict(form, raw)
+        found = verdict(raw)
         assert (found.complete, found.faults) == (True, []), name
         assembler = Assembler()
         for event in events:
@@ -120,44 +113,41 @@ def test_every_recorded_stream_is_written_again(form: Gemini) -> None:
         assert now.usage == was.usage, name
 
 
-@FORMS
-def test_a_recorded_stream_cut_at_any_event_ends_in_an_error(form: Gemini) -> None:
+def test_a_recorded_stream_cut_at_any_event_ends_in_an_error() -> None:
     for name, events in recorded()[::9]:
         for at in range(0, len(events) - 1, 1 + len(events) // 40):
-            found = verdict(form, write(form, events[:at]))
+            found = verdict(write(events[:at]))
             assert (found.legal, found.error) == (True, "503"), (name, at)
 
 
-@FORMS
 @settings(max_examples=150, deadline=None)
 @given(found=ANSWERS, size=st.integers(1, 99))
-def test_any_answer_survives_being_streamed(form: Gemini, found: Response, size: int) -> None:
+def test_any_answer_survives_being_streamed(found: Response, size: int) -> None:
     events = as_events(found)
     losses = Losses()
-    raw = write(form, events, losses)
+    raw = write(events, losses)
     assert not losses
-    assert verdict(form, raw).legal
-    accepted(form, raw)
+    assert verdict(raw).legal
+    accepted(raw)
     back = read(raw, size)
     parts = [lasting(c)[0] for c in back.choices], [lasting(c)[2] for c in back.choices]
     assert parts == ([lasting(c)[0] for c in found.choices], [lasting(c)[2] for c in found.choices])
     assert back.usage.total == found.usage.total
 
 
-@FORMS
 @settings(deadline=None)
 @given(found=ANSWERS, data=st.data())
-def test_any_answer_cut_anywhere_ends_in_an_error(form: Gemini, found: Response, data: st.DataObject) -> None:
+def test_any_answer_cut_anywhere_ends_in_an_error(found: Response, data: st.DataObject) -> None:
     events = as_events(found)
     at = data.draw(st.integers(0, len(events) - 1))
     for raw in (
-        write(form, events[:at]),
-        write(form, [*events[:at], Failed(VendorError("boom", type="UNAVAILABLE", status=503))]),
+        write(events[:at]),
+        write([*events[:at], Failed(VendorError("boom", type="UNAVAILABLE", status=503))]),
     ):
-        judged = verdict(form, raw)
+        judged = verdict(raw)
         assert judged.legal
         assert judged.error
-        accepted(form, raw)
+        accepted(raw)
         assert read(raw).error is not None
 
 
@@ -210,14 +200,10 @@ def test_how_a_stream_looks() -> None:
         said({"functionCall": {"id": "c1", "name": "f", "args": {"a": 1}}, "thoughtSignature": "Qg=="}),
         last,
     ]
-    assert chunks(PROTOCOL, write(PROTOCOL, events)) == expected
-    assert chunks(ARRAY, write(ARRAY, events)) == expected
-    assert PROTOCOL.stream_content_type == b"text/event-stream"
-    assert ARRAY.stream_content_type == b"application/json"
+    assert chunks(write(events)) == expected
 
 
-@FORMS
-def test_a_part_waits_for_its_turn(form: Gemini) -> None:
+def test_a_part_waits_for_its_turn() -> None:
     events: list[Event] = [
         Started("r", "m"),
         PartOpened(0, 0, ToolCall("a", "f")),
@@ -236,37 +222,35 @@ def test_a_part_waits_for_its_turn(form: Gemini) -> None:
         Finished(),
     ]
     legality.check(events)
-    raw = write(form, events)
-    assert verdict(form, raw).legal
+    raw = write(events)
+    assert verdict(raw).legal
     first, second = read(raw).choices
     assert first.parts == (ToolCall("a", "f", "{}"), ToolCall("b", "g", "{}"), Text("xy"))
     assert (second.parts, second.stop and second.stop.raw) == ((Text("other"),), "MAX_TOKENS")
 
 
-@FORMS
-def test_a_stream_without_anything_is_still_legal(form: Gemini) -> None:
-    raw = write(form, [Started("", ""), Finished()])
-    assert verdict(form, raw).legal
-    (only,) = chunks(form, raw)
+def test_a_stream_without_anything_is_still_legal() -> None:
+    raw = write([Started("", ""), Finished()])
+    assert verdict(raw).legal
+    (only,) = chunks(raw)
     assert (only["responseId"], only["candidates"][0]["finishReason"]) == ("resp-1", "STOP")
 
 
-@FORMS
-def test_a_keep_alive_says_nothing(form: Gemini) -> None:
-    encoder = form.stream_encoder(FACTS, Losses())
+def test_a_keep_alive_says_nothing() -> None:
+    encoder = PROTOCOL.stream_encoder(FACTS, Losses())
     raw = encoder.keep_alive() + encoder.keep_alive()
     for event in [Started("r", "m"), *text(0, 0, "a"), ChoiceFinished(0, None), Finished()]:
         raw += encoder.encode(event)
         if not isinstance(event, Finished):
             raw += encoder.keep_alive()
-    assert verdict(form, raw).legal
+    assert verdict(raw).legal
     assert read(raw).choices[0].parts == (Text("a"),)
-    accepted(form, raw)
+    accepted(raw)
 
 
 def test_an_error_of_the_vendor_is_googles_status() -> None:
-    raw = write(PROTOCOL, [Started("r", "m"), Failed(VendorError("slow down", type="RESOURCE_EXHAUSTED", code="429"))])
-    error = chunks(PROTOCOL, raw)[-1]["error"]
+    raw = write([Started("r", "m"), Failed(VendorError("slow down", type="RESOURCE_EXHAUSTED", code="429"))])
+    error = chunks(raw)[-1]["error"]
     assert (error["code"], error["message"], error["status"]) == (502, "slow down", "RESOURCE_EXHAUSTED")
     assert error["details"][0]["reason"] == "429"
 
@@ -289,7 +273,7 @@ def test_sound_refusals_logprobs_and_tools_of_others() -> None:
             ),
         ),
     )
-    raw = write(PROTOCOL, as_events(answer), losses)
+    raw = write(as_events(answer), losses)
     assert set(losses.header().split(", ")) == {"refusal", "server_tool", "audio"}
     (choice,) = read(raw).choices
     assert choice.parts == (Text("no"), Audio(Inline("QUJD", "audio/pcm"), "pcm16"))

@@ -22,9 +22,11 @@ from gproxy.channels.vendor import AuthScheme
 from gproxy.wire.http import Origin
 
 
-def _exchange(scheme: AuthScheme, fields: Fields, _now_us: int) -> TokenExchange | None:
-    if secret_of(fields, "api_key"):
-        return None
+def _by_token(fields: Fields) -> bool:
+    return not fields.get("api_key")
+
+
+def _exchange(scheme: AuthScheme, fields: Fields) -> TokenExchange:
     form = {
         "grant_type": "client_credentials",
         "client_id": secret_of(fields, "client_id"),
@@ -39,19 +41,18 @@ def _exchange(scheme: AuthScheme, fields: Fields, _now_us: int) -> TokenExchange
     )
 
 
-def _sign(draft: Draft, scheme: AuthScheme, fields: Fields, now_us: int, token: Token | None) -> None:
-    exchange = _exchange(scheme, fields, now_us)
-    if exchange is None:
+def _sign(draft: Draft, scheme: AuthScheme, fields: Fields, _now_us: int, token: Token | None) -> None:
+    if not _by_token(fields):
         draft.headers.append((b"api-key", secret_of(fields, "api_key").encode("latin-1")))
-        return
-    if token is None:
-        raise TokenNeeded(exchange)
-    draft.headers.append(bearer_header(token.value.reveal()))
+    elif token is None:
+        raise TokenNeeded(_exchange(scheme, fields))
+    else:
+        draft.headers.append(bearer_header(token.value.reveal()))
 
 
 SCHEME = Scheme(
     _sign,
     field_sets=(("api_key",), ("tenant_id", "client_id", "client_secret")),
     params=("scope", "authority"),
-    exchange=_exchange,
+    by_token=_by_token,
 )

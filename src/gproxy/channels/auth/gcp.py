@@ -111,7 +111,7 @@ def _b64(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def _exchange(scheme: AuthScheme, fields: Fields, now_us: int) -> TokenExchange | None:
+def _exchange(scheme: AuthScheme, fields: Fields, now_us: int) -> TokenExchange:
     account = service_account(fields)
     origin = parse_base_url(account.token_uri).origin
     form = {
@@ -128,9 +128,7 @@ def _exchange(scheme: AuthScheme, fields: Fields, now_us: int) -> TokenExchange 
 
 def _sign(draft: Draft, scheme: AuthScheme, fields: Fields, now_us: int, token: Token | None) -> None:
     if token is None:
-        exchange = _exchange(scheme, fields, now_us)
-        assert exchange is not None
-        raise TokenNeeded(exchange)
+        raise TokenNeeded(_exchange(scheme, fields, now_us))
     draft.headers.append(bearer_header(token.value.reveal()))
 
 
@@ -139,5 +137,5 @@ SCHEME = Scheme(
     field_sets=(("service_account",), ("client_email", "private_key")),
     optional=("project_id", "private_key_id", "client_id", "token_uri"),
     params=("scope",),
-    exchange=_exchange,
+    by_token=lambda _fields: True,
 )

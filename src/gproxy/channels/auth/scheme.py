@@ -1,7 +1,7 @@
 """The port every way of signing keeps: what it gets, what it may change, what it may ask for.
 
 A signer is a pure function over a `Draft`. It gets the secrets, reveals them into headers or the query, and
-nothing else. Signing that needs a token from a third place says so: `exchange` returns the request that would
+nothing else. Signing that needs a token from a third place says so: `TokenNeeded` holds the request that would
 fetch one; the caller sends it, keeps the token, and passes it in.
 """
 
@@ -63,9 +63,6 @@ class TokenNeeded(Exception):  # noqa: N818 - a request for something, not an er
 Sign: TypeAlias = Callable[[Draft, AuthScheme, Fields, int, Token | None], None]
 """(draft, scheme, fields, now in microseconds since the epoch, token) → the draft is changed in place."""
 
-Exchange: TypeAlias = Callable[[AuthScheme, Fields, int], TokenExchange | None]
-"""None: this credential needs no token."""
-
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
@@ -80,7 +77,8 @@ class Scheme:
     optional: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     """The settings it knows, for the loader's complaints."""
-    exchange: Exchange | None = None
+    by_token: Callable[[Fields], bool] = lambda _fields: False
+    """Whether a credential signs with a token from a third place, so that a new one may cure a refusal."""
 
 
 def secret_of(fields: Fields, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gproxy.channels.auth.scheme import Fields, Token, TokenExchange
+from gproxy.channels.auth.scheme import Fields, Token
 from gproxy.channels.auth.table import SCHEMES
 from gproxy.channels.vendor import AuthScheme
 from gproxy.secret import Secret
@@ -27,14 +27,6 @@ def read_token(body: bytes, now_us: int) -> Token:
     return Token(Secret(answer.access_token), now_us + lifetime * 1_000_000)
 
 
-def exchange_for(scheme: AuthScheme, fields: Fields, now_us: int) -> TokenExchange | None:
-    """The request that would fetch a token for this credential; None when it signs by itself."""
-    exchange = SCHEMES[scheme.kind].exchange
-    return None if exchange is None else exchange(scheme, fields, now_us)
-
-
 def refreshable(scheme: AuthScheme, fields: Fields) -> bool:
     """Whether a 401 may be cured by fetching a new token."""
-    if SCHEMES[scheme.kind].exchange is None:
-        return False
-    return scheme.kind == "gcp" or not fields.get("api_key")
+    return SCHEMES[scheme.kind].by_token(fields)

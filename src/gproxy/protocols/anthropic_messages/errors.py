@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gproxy.errors import Kind
-from gproxy.protocols import complaints
+from gproxy.protocols.complaints import read as decode
 from gproxy.wire import sse
 from gproxy.wire.json import dumps
 
 if TYPE_CHECKING:
     from gproxy.canonical.failure import VendorError
     from gproxy.errors import Failure
+
+__all__ = ["broken_stream", "decode", "render", "stream_error"]
 
 # Anthropic's own words (API docs, "Errors").
 _TYPES: Final = {
@@ -34,8 +36,6 @@ _TYPES_BY_STATUS: Final = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-
-
 _OWN_NAMES: Final = ("_error", "_too_large")
 """How every error type of this dialect ends."""
 
@@ -71,8 +71,3 @@ def broken_stream(error: VendorError) -> bytes:
 
 def _own_name(vendor: VendorError) -> str | None:
     return vendor.type if vendor.type and vendor.type.endswith(_OWN_NAMES) else None
-
-
-def decode(body: bytes) -> VendorError:
-    """A vendor's error body taken apart; never fails."""
-    return complaints.read(body)

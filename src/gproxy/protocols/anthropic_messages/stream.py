@@ -51,10 +51,11 @@ from gproxy.protocols.anthropic_messages.content import BORROWED, OWN, lent, sig
 from gproxy.protocols.anthropic_messages.growing import Block
 from gproxy.protocols.anthropic_messages.response import ending, kept, stop_extras, stop_of, tier_of, written_tier
 from gproxy.protocols.anthropic_messages.usage import merged, usage_of, written
+from gproxy.protocols.decoder import FrameDecoder
 from gproxy.protocols.figures import count
 from gproxy.protocols.reading import of_own
 from gproxy.wire import sse
-from gproxy.wire.json import JsonProblem, dumps, loads_lenient
+from gproxy.wire.json import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,8 +66,6 @@ if TYPE_CHECKING:
     from gproxy.errors import Failure
     from gproxy.protocols.base import ReplyFacts
 
-_BROKE_OFF: Final = "the vendor's stream broke off before its end"
-_NO_SENSE: Final = "the vendor's stream holds an event that is no JSON object"
 _BAD_CALL: Final = "the model wrote a tool call whose arguments are no JSON object"
 _MESSAGE_READ: Final = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"}
@@ -95,58 +94,23 @@ _CUT: Final = frozenset({StopReason.LENGTH, StopReason.CONTEXT})
 # --- reading ---
 
 
-class Decoder:
-    """Reads one upstream stream. See `protocols.base.StreamDecoder`."""
+class Decoder(FrameDecoder):
+    """Reads one upstream stream: with a stop reason it is whole. See `protocols.base.StreamDecoder`."""
 
-    __slots__ = (
-        "_borrowed", "_ended", "_id", "_left", "_open", "_parts", "_raw", "_sse", "_started", "_stop", "_stop_extras",
-        "_usage",
-    )  # fmt: skip
+    __slots__ = ("_borrowed", "_left", "_open", "_parts", "_raw", "_stop", "_stop_extras")
 
     def __init__(self) -> None:
-        self._sse = sse.Decoder()
+        super().__init__()
         self._open: dict[int, Block] = {}
         self._parts = 0
-        self._id = ""
-        self._started = False
-        self._ended = False
         self._raw: dict[str, Any] = {}
-        self._usage = UNKNOWN
         self._left: dict[str, Any] = {}
         self._stop: Stop | None = None
         self._stop_extras: Extras = NO_EXTRAS
         self._borrowed: Signature | None = None
 
-    def feed(self, chunk: bytes) -> list[Event]:
-        """The events these bytes make."""
-        if self._ended:
-            return []
-        try:
-            return self._read(self._sse.feed(chunk))
-        except sse.FrameTooLong as problem:
-            return self._fail(VendorError(f"the vendor sent {problem}"))
-
-    def end(self) -> list[Event]:
-        """The upstream is at its end: with a stop reason it is whole, else it broke off."""
-        return [] if self._ended else self._read(self._sse.end()) + self._rest()
-
-    def _read(self, frames: list[sse.Event]) -> list[Event]:
-        events: list[Event] = []
-        for frame in frames:
-            if self._ended:
-                break
-            if frame.data.strip() == b"[DONE]":  # relays of other dialects add it
-                events += self._rest()
-                break
-            try:
-                body = loads_lenient(frame.data)
-            except JsonProblem:
-                body = None
-            if not isinstance(body, dict):
-                events += self._fail(VendorError(_NO_SENSE))
-            else:
-                events += self._event(body, frame.name)
-        return events
+    def _take(self, body: dict[str, Any], name: str, events: list[Event]) -> None:
+        events += self._event(body, name)
 
     def _event(self, body: dict[str, Any], name: str) -> list[Event]:
         match body.get("type") or name:
@@ -167,9 +131,9 @@ class Decoder:
             case "message_stop":
                 return self._finish()
             case "error":
-                return self._fail(complaints.of_value(body) or VendorError("the vendor reported an error"))
+                return self._fail(complaints.of_value(body))
             case _ if name == "error" or body.get("error"):
-                return self._fail(complaints.of_value(body) or VendorError("the vendor reported an error"))
+                return self._fail(complaints.of_value(body))
             case _:
                 return []
 
@@ -239,13 +203,14 @@ class Decoder:
         self._usage = self._usage.then(usage_of(self._raw))
         return [UsageReported(self._usage)] if self._usage.known else []
 
+    def _at_done(self) -> list[Event]:
+        return self._rest()  # relays of other dialects add it
+
     def _rest(self) -> list[Event]:
-        if self._ended:
-            return []
-        return self._fail(VendorError(_BROKE_OFF)) if self._stop is None else self._finish()
+        return self._broke_off() if self._stop is None else self._finish()
 
     def _finish(self) -> list[Event]:
-        events = ([] if self._started else self._start({})) + self._close()
+        events = [*self._opening(), *self._closed(cut=False)]
         self._ended = True
         left = {**self._left, "usage": self._raw} if self._raw else self._left
         extras: Extras = {OWN: left} if left else {}
@@ -255,12 +220,10 @@ class Decoder:
             Finished(self._usage, tier_of(self._raw), extras),
         ]
 
-    def _fail(self, error: VendorError) -> list[Event]:
-        events = ([] if self._started else self._start({})) + self._close(cut=True)
-        self._ended = True
-        return [*events, Failed(error)]
+    def _close(self) -> list[Event]:
+        return self._closed(cut=True)
 
-    def _close(self, *, cut: bool = False) -> list[Event]:
+    def _closed(self, *, cut: bool) -> list[Event]:
         blocks, self._open = list(self._open.values()), {}
         return [event for state in blocks for event in state.close(cut=cut)]
 

@@ -1,8 +1,4 @@
-"""Gemini generateContent.
-
-`PROTOCOL` streams as server-sent events, `ARRAY` as a JSON array: a client says which by `alt=sse` in its query.
-Reading is the same for both; the first byte tells.
-"""
+"""Gemini generateContent. Streams are read in both of their forms and written as server-sent events."""
 
 from __future__ import annotations
 
@@ -10,78 +6,33 @@ from typing import TYPE_CHECKING, Final
 
 from gproxy.canonical.operation import Dialect
 from gproxy.protocols.assembly import Assembler
-from gproxy.protocols.gemini import errors, request, response, tap, usage
+from gproxy.protocols.base import Dialogue
+from gproxy.protocols.gemini import errors, request, response
 from gproxy.protocols.gemini.encoder import Encoder
 from gproxy.protocols.gemini.stream import Decoder
 
 if TYPE_CHECKING:
-    from gproxy.canonical.failure import VendorError
-    from gproxy.canonical.loss import Losses
-    from gproxy.canonical.request import Request
     from gproxy.canonical.response import Response
-    from gproxy.canonical.usage import Usage
-    from gproxy.errors import Failure
-    from gproxy.protocols.base import ReplyFacts
 
 
-class Gemini:
-    """See `protocols.base.Dialogue`."""
-
-    dialect = Dialect.GEMINI
-
-    def __init__(self, *, array: bool = False) -> None:
-        self._array = array
-        self.stream_content_type = b"application/json" if array else b"text/event-stream"
-
-    def decode_request(self, body: bytes, *, model: str | None = None, stream: bool | None = None) -> Request:
-        """Read a client's request; model and stream are said in its path."""
-        return request.decode(body, model=model, stream=stream)
-
-    def encode_request(self, request_: Request, losses: Losses) -> bytes:
-        """Write a request for an upstream."""
-        return request.encode(request_, losses)
-
-    def decode_response(self, body: bytes) -> Response:
-        """Read an upstream's whole answer, or a whole stream that came as a JSON array."""
-        if body.lstrip()[:1] != b"[":
-            return response.decode(body)
-        decoder, assembler = Decoder(), Assembler()
-        for event in (*decoder.feed(body), *decoder.end()):
-            assembler.take(event)
-        return assembler.response()
-
-    def encode_response(self, response_: Response, facts: ReplyFacts, losses: Losses) -> bytes:
-        """Write a whole answer for a client."""
-        return response.encode(response_, facts, losses)
-
-    def stream_decoder(self) -> Decoder:
-        """A fresh reader of one upstream stream, in either form."""
-        return Decoder()
-
-    def stream_encoder(self, facts: ReplyFacts, losses: Losses) -> Encoder:
-        """A fresh writer of one client stream."""
-        return Encoder(facts, losses, array=self._array)
-
-    def stream_tap(self, *, hide_usage_chunk: bool = False, model_override: bytes | None = None) -> tap.StreamTap:
-        """A fresh tap on a same-dialect stream."""
-        return tap.StreamTap(hide_usage_chunk=hide_usage_chunk, model_override=model_override)
-
-    def usage_of_body(self, body: bytes) -> tuple[Usage, str | None]:
-        """Usage and the vendor's model name from a whole answer."""
-        return usage.usage_of_body(body)
-
-    def echo_model(self, body: bytes, model: str) -> bytes:
-        """A whole answer with only the model's name replaced."""
-        return tap.echo_model(body, model)
-
-    def decode_error(self, body: bytes) -> VendorError:
-        """Read an upstream's error body."""
-        return errors.decode(body)
-
-    def encode_error(self, failure: Failure, *, vendor: VendorError | None = None) -> bytes:
-        """Write an error body for a client."""
-        return errors.render(failure, vendor=vendor)
+def _decode_response(body: bytes) -> Response:
+    """Read an upstream's whole answer, or a whole stream that came as a JSON array."""
+    if body.lstrip()[:1] != b"[":
+        return response.decode(body)
+    decoder, assembler = Decoder(), Assembler()
+    for event in (*decoder.feed(body), *decoder.end()):
+        assembler.take(event)
+    return assembler.response()
 
 
-PROTOCOL: Final = Gemini()
-ARRAY: Final = Gemini(array=True)
+PROTOCOL: Final = Dialogue(
+    dialect=Dialect.GEMINI,
+    decode_request=request.decode,
+    encode_request=request.encode,
+    decode_response=_decode_response,
+    encode_response=response.encode,
+    stream_decoder=Decoder,
+    stream_encoder=Encoder,
+    decode_error=errors.decode,
+    encode_error=errors.render,
+)

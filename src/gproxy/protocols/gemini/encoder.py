@@ -1,4 +1,4 @@
-"""Writing streams, as server-sent events or as a JSON array.
+"""Writing streams, as server-sent events.
 
 Parts are written one after another, as Google's clients join them: a part that opens before its turn waits. Calls
 go out whole. Finish reasons, usage and citations stand in the one last chunk.
@@ -28,7 +28,6 @@ from gproxy.canonical.usage import UNKNOWN
 from gproxy.errors import Failure, Kind
 from gproxy.protocols.gemini import errors
 from gproxy.protocols.gemini.content import sign
-from gproxy.protocols.gemini.framing import Writer
 from gproxy.protocols.gemini.grounding import Grounds
 from gproxy.protocols.gemini.names import OWN
 from gproxy.protocols.gemini.response import beside, finish, is_blocked, tail, written_logprobs, written_part
@@ -64,12 +63,11 @@ class _Candidate:
 class Encoder:
     """Writes one client stream. See `protocols.base.StreamEncoder`."""
 
-    __slots__ = ("_candidates", "_ended", "_facts", "_head", "_losses", "_started", "_usage", "_writer")
+    __slots__ = ("_candidates", "_ended", "_facts", "_head", "_losses", "_started", "_usage")
 
-    def __init__(self, facts: ReplyFacts, losses: Losses, *, array: bool = False) -> None:
+    def __init__(self, facts: ReplyFacts, losses: Losses) -> None:
         self._facts = facts
         self._losses = losses
-        self._writer = Writer(array=array)
         self._head: dict[str, Any] = {"modelVersion": facts.model, "responseId": facts.id}
         self._candidates: dict[int, _Candidate] = {}
         self._started: Started | None = None
@@ -119,12 +117,9 @@ class Encoder:
         """Something that says nothing.
 
         Google's SDKs read no comments in events (their older parsers stop at one), so it is a chunk with an empty
-        text, of which Google's own streams are full; in an array it is white space.
+        text, of which Google's own streams are full.
         """
-        if self._ended:
-            return b""
-        quiet = self._writer.quiet
-        return self._parts(0, [{"text": ""}]) if quiet is None else quiet
+        return b"" if self._ended else self._parts(0, [{"text": ""}])
 
     # --- parts, in turn ---
 
@@ -216,7 +211,7 @@ class Encoder:
         return self._chunk([{"content": {"parts": parts, "role": "model"}, "index": choice}])
 
     def _chunk(self, candidates: list[dict[str, Any]]) -> bytes:
-        return self._writer.chunk(dumps({"candidates": candidates, **self._head}))
+        return _frame(dumps({"candidates": candidates, **self._head}))
 
     def _finish(self, event: Finished) -> bytes:
         self._ended = True
@@ -228,7 +223,7 @@ class Encoder:
         body |= tail(self._usage.then(event.usage), tier, own, self._losses)
         body |= self._head
         body.update({key: value for key, value in own.items() if key not in body})
-        return self._writer.chunk(dumps(body)) + self._writer.end()
+        return _frame(dumps(body))
 
     def _ending(self, choice: int) -> dict[str, Any]:
         candidate = self._candidate(choice)
@@ -242,8 +237,12 @@ class Encoder:
 
     def _fail(self, failure: Failure, vendor: VendorError | None) -> bytes:
         self._ended = True
-        return self._writer.chunk(errors.render(failure, vendor=vendor)) + self._writer.end()
+        return errors.stream_error(failure, vendor=vendor)
 
 
 def _is_empty(part: Audio) -> bool:
     return isinstance(part.source, Inline) and not part.source.data
+
+
+def _frame(body: bytes) -> bytes:
+    return b"data: " + body + b"\r\n\r\n"

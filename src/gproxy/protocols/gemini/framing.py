@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gproxy.protocols.decoder import NoSense
 from gproxy.wire import sse
-from gproxy.wire.ndjson import Array
+from gproxy.wire.array import Array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BETWEEN: Final = b" \t\r\n,"
 _BOM: Final = b"\xef\xbb\xbf"
-DONE: Final = b"[DONE]"
-
-
-class NoSense(Exception):  # noqa: N818 - it names what arrived
-    """Bytes that belong to neither form."""
 
 
 class Frames:
-    """Bytes in, the JSON texts of chunks out; the first byte tells the form. Raises `FrameTooLong` and `NoSense`.
+    """Bytes in, chunks out as frames; the first byte tells the form. Raises `FrameTooLong` and `NoSense`.
 
     A whole answer or an error that is no stream at all (a lone JSON object) is one chunk, told at the end.
     """
@@ -33,13 +29,12 @@ class Frames:
         self._array: Array | None = None
         self._whole: bytearray | None = None
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
+    def feed(self, chunk: bytes) -> Iterator[sse.Event]:
         """The chunks that these bytes complete."""
         if self._sse is None and self._array is None and self._whole is None:
             chunk = self._begin(chunk)
         if self._sse is not None:
-            for event in self._sse.feed(chunk):
-                yield event.data
+            yield from self._sse.feed(chunk)
         elif self._array is not None:
             yield from self._elements(self._array, chunk)
         elif self._whole is not None:
@@ -47,16 +42,15 @@ class Frames:
                 raise sse.FrameTooLong(sse.MAX_FRAME)
             self._whole += chunk
 
-    def end(self) -> Iterator[bytes]:
+    def end(self) -> Iterator[sse.Event]:
         """What is left at the end of the stream."""
         if self._sse is not None:
-            for event in self._sse.end():
-                yield event.data
+            yield from self._sse.end()
         elif self._array is not None and self._array.take():
             raise NoSense
         elif self._whole is not None:
             whole, self._whole = bytes(self._whole), None
-            yield whole
+            yield sse.Event(whole)
 
     def _begin(self, chunk: bytes) -> bytes:
         head = self._head + chunk
@@ -76,35 +70,9 @@ class Frames:
         self._sse = sse.Decoder()
         return head
 
-    def _elements(self, array: Array, chunk: bytes) -> Iterator[bytes]:
+    def _elements(self, array: Array, chunk: bytes) -> Iterator[sse.Event]:
         for piece, whole in array.feed(chunk):
             if whole:
-                yield piece
+                yield sse.Event(piece)
             elif piece.strip(_BETWEEN + b"[]"):
                 raise NoSense
-
-
-class Writer:
-    """Frames chunks in one of the two forms."""
-
-    __slots__ = ("_array", "_begun")
-
-    def __init__(self, *, array: bool) -> None:
-        self._array = array
-        self._begun = False
-
-    def chunk(self, body: bytes) -> bytes:
-        """One chunk."""
-        if not self._array:
-            return b"data: " + body + b"\r\n\r\n"
-        begun, self._begun = self._begun, True
-        return (b",\r\n" if begun else b"[") + body
-
-    def end(self) -> bytes:
-        """What follows the last chunk."""
-        return b"\r\n]\r\n" if self._array else b""
-
-    @property
-    def quiet(self) -> bytes | None:
-        """Space that means nothing between two elements; None in events, where parsers of SDKs know none."""
-        return b"\r\n" if self._array else None

@@ -13,21 +13,19 @@ from typing import TYPE_CHECKING, Any, Final
 from gproxy.canonical.events import (
     ChoiceFinished,
     Event,
-    Failed,
     Finished,
     LogprobsDelta,
     Started,
     UsageReported,
 )
-from gproxy.canonical.failure import VendorError
 from gproxy.canonical.part import Audio, Citation, Inline, Part, Text, Thinking, ToolCall
 from gproxy.canonical.response import Stop
-from gproxy.canonical.usage import UNKNOWN
 from gproxy.protocols.assembly import Growing
+from gproxy.protocols.decoder import FrameDecoder
 from gproxy.protocols.figures import count
 from gproxy.protocols.gemini import errors
 from gproxy.protocols.gemini.content import part_of
-from gproxy.protocols.gemini.framing import DONE, Frames, NoSense
+from gproxy.protocols.gemini.framing import Frames
 from gproxy.protocols.gemini.grounding import citations_of
 from gproxy.protocols.gemini.names import OWN, named, several, signature_of
 from gproxy.protocols.gemini.partial import Arguments
@@ -44,78 +42,36 @@ from gproxy.protocols.gemini.response import (
 )
 from gproxy.protocols.gemini.usage import usage_of
 from gproxy.protocols.reading import at, table, text
-from gproxy.wire.json import JsonProblem, dumps, loads_lenient
-from gproxy.wire.sse import FrameTooLong
+from gproxy.wire.json import JsonProblem, dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_BROKE_OFF: Final = "the vendor's stream broke off before its end"
-_NO_SENSE: Final = "the vendor's stream holds a chunk that is no JSON object"
 _RAW_SOUND: Final = ("audio/l16", "audio/pcm")
 
 
-class Decoder:
-    """Reads one upstream stream, in either form. See `protocols.base.StreamDecoder`."""
+class Decoder(FrameDecoder):
+    """Reads one upstream stream, in either form: a finish reason makes it whole. See `protocols.base.StreamDecoder`."""
 
-    __slots__ = ("_choices", "_ended", "_extras", "_frames", "_id", "_refused", "_started", "_tier", "_usage")
+    __slots__ = ("_choices", "_extras", "_refused", "_tier")
+
+    unit = "a chunk"
 
     def __init__(self) -> None:
-        self._frames = Frames()
+        super().__init__(Frames())
         self._choices: dict[int, _Choice] = {}
-        self._id = ""
-        self._started = False
-        self._ended = False
         self._tier: str | None = None
         self._refused: Stop | None = None
         self._extras: dict[str, Any] = {}
-        self._usage = UNKNOWN
 
-    def feed(self, chunk: bytes) -> list[Event]:
-        """The events these bytes make."""
-        return [] if self._ended else self._read(self._frames.feed(chunk))
-
-    def end(self) -> list[Event]:
-        """The upstream is at its end: a finish reason makes it whole, else it broke off."""
-        events = [] if self._ended else self._read(self._frames.end())
-        if self._ended:
-            return events
-        if self._refused is None and all(choice.stop is None for choice in self._choices.values()):
-            return events + self._fail(VendorError(_BROKE_OFF))
-        return events + self._finish()
-
-    def _read(self, frames: Iterator[bytes]) -> list[Event]:
-        events: list[Event] = []
-        try:
-            for data in frames:
-                if data.strip() == DONE:
-                    continue
-                events += self._frame(data)
-                if self._ended:
-                    break
-        except FrameTooLong as problem:
-            events += self._fail(VendorError(f"the vendor sent {problem}"))
-        except NoSense:
-            events += self._fail(VendorError(_NO_SENSE))
-        return events
-
-    def _frame(self, data: bytes) -> list[Event]:
-        try:
-            value = loads_lenient(data)
-        except JsonProblem:
-            value = None
-        if not isinstance(value, dict):
-            return self._fail(VendorError(_NO_SENSE))
-        body = named(value)
-        if body.get("error"):
-            return self._fail(errors.of_value(body) or VendorError("the vendor reported an error"))
-        events: list[Event] = []
-        try:
-            for event in self._chunk(body):
-                events.append(event)  # noqa: PERF402 - what came before a problem is kept
-        except JsonProblem as problem:
-            events += self._fail(VendorError(f"the vendor's stream makes no sense: {problem.text}"))
-        return events
+    def _take(self, body: dict[str, Any], name: str, events: list[Event]) -> None:
+        del name
+        chunk = named(body)
+        if chunk.get("error"):
+            events += self._fail(errors.of_value(chunk))
+            return
+        for event in self._chunk(chunk):
+            events.append(event)  # one by one: what came before a problem is kept
 
     def _chunk(self, body: Mapping[str, Any]) -> Iterator[Event]:
         if not self._started:
@@ -142,21 +98,21 @@ class Decoder:
         self._id = own_id if isinstance(own_id, str) else ""
         return Started(self._id, model if isinstance(model, str) else "", created_of(body), tier_of(body))
 
+    def _rest(self) -> list[Event]:
+        whole = self._refused is not None or any(choice.stop is not None for choice in self._choices.values())
+        return self._finish() if whole else self._broke_off()
+
     def _finish(self) -> list[Event]:
         self._ended = True
-        events: list[Event] = [] if self._started else [Started(self._id, "")]
+        events = self._opening()
         for index in sorted(self._choices):
             events += self._choices[index].finish()
         if not self._choices:
             events.append(ChoiceFinished(0, self._refused))
         return [*events, Finished(self._usage, self._tier, {OWN: self._extras} if self._extras else {})]
 
-    def _fail(self, error: VendorError) -> list[Event]:
-        self._ended = True
-        events: list[Event] = [] if self._started else [Started(self._id, "")]
-        for index in sorted(self._choices):
-            events += self._choices[index].close()
-        return [*events, Failed(error)]
+    def _close(self) -> list[Event]:
+        return [event for index in sorted(self._choices) for event in self._choices[index].close()]
 
 
 class _Choice:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from gproxy.protocols import complaints
 from gproxy.protocols.gemini.usage import usage_of
 from gproxy.protocols.tap import SseTap, text_fields
+from gproxy.wire.array import Array
 from gproxy.wire.json import JsonProblem, dumps, loads_lenient, patch
-from gproxy.wire.ndjson import Array
 from gproxy.wire.sse import MAX_FRAME, Event, FrameTooLong, split
 
 if TYPE_CHECKING:

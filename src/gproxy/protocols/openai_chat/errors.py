@@ -6,54 +6,19 @@ official SDKs raise. No `[DONE]` follows it: that would tell a careless client t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from gproxy.errors import Kind
-from gproxy.protocols import complaints
+from gproxy.protocols.complaints import read as decode
+from gproxy.protocols.openai_error import render
 from gproxy.wire import sse
-from gproxy.wire.json import dumps
 
 if TYPE_CHECKING:
     from gproxy.canonical.failure import VendorError
     from gproxy.errors import Failure
 
-# OpenAI's own words where it has them (platform docs, "Error codes").
-_TYPES: Final = {
-    Kind.QUOTA_EXCEEDED: "insufficient_quota",
-    Kind.INVALID_API_KEY: "authentication_error",
-    Kind.FORBIDDEN: "permission_error",
-}
-_TYPES_BY_STATUS: Final = {
-    401: "authentication_error",
-    402: "insufficient_quota",
-    403: "permission_error",
-    429: "rate_limit_error",
-}
-
-
-def render(failure: Failure, *, vendor: VendorError | None = None) -> bytes:
-    """The error body for a failure. `vendor`: the vendor's own complaint, whose names are kept when it is passed on."""
-    return dumps({"error": _error(failure, vendor)})
+__all__ = ["decode", "render", "stream_error"]
 
 
 def stream_error(failure: Failure, *, vendor: VendorError | None = None) -> bytes:
     """The last frame of a stream that has begun and cannot go on."""
     return sse.encode(render(failure, vendor=vendor))
-
-
-def decode(body: bytes) -> VendorError:
-    """A vendor's error body taken apart; never fails."""
-    return complaints.read(body)
-
-
-def _error(failure: Failure, vendor: VendorError | None) -> dict[str, str | None]:
-    status = failure.status
-    kind = _TYPES.get(failure.kind) or _TYPES_BY_STATUS.get(status)
-    if kind is None:
-        kind = "invalid_request_error" if status < 500 else "server_error"
-    return {
-        "message": failure.text,
-        "type": (vendor.type if vendor else None) or kind,
-        "param": failure.param or (vendor.param if vendor else None),
-        "code": (vendor.code if vendor else None) or failure.kind.value,
-    }

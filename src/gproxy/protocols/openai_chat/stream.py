@@ -24,7 +24,6 @@ from gproxy.canonical.events import (
     TextDelta,
     UsageReported,
 )
-from gproxy.canonical.failure import VendorError
 from gproxy.canonical.part import (
     Audio,
     Image,
@@ -37,9 +36,9 @@ from gproxy.canonical.part import (
     Thinking,
     ToolCall,
 )
-from gproxy.canonical.usage import UNKNOWN
 from gproxy.protocols import complaints
 from gproxy.protocols.assembly import Growing
+from gproxy.protocols.decoder import FrameDecoder
 from gproxy.protocols.figures import count
 from gproxy.protocols.openai_chat import errors
 from gproxy.protocols.openai_chat.content import (
@@ -65,7 +64,7 @@ from gproxy.protocols.openai_chat.response import (
 from gproxy.protocols.openai_chat.usage import usage_of, written
 from gproxy.protocols.reading import of_own
 from gproxy.wire import sse
-from gproxy.wire.json import JsonProblem, dumps, loads_lenient
+from gproxy.wire.json import JsonProblem, dumps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,60 +73,26 @@ if TYPE_CHECKING:
     from gproxy.errors import Failure
     from gproxy.protocols.base import ReplyFacts
 
-_BROKE_OFF = "the vendor's stream broke off before its end"
-_NO_SENSE = "the vendor's stream holds an event that is no JSON object"
-
 
 # --- reading ---
 
 
-class Decoder:
-    """Reads one upstream stream. See `protocols.base.StreamDecoder`."""
+class Decoder(FrameDecoder):
+    """Reads one upstream stream: a finish reason or `[DONE]` makes it whole. See `protocols.base.StreamDecoder`."""
 
-    __slots__ = ("_choices", "_ended", "_held", "_id", "_sse", "_started", "_tier", "_usage")
+    __slots__ = ("_choices", "_held", "_tier")
 
     def __init__(self) -> None:
-        self._sse = sse.Decoder()
+        super().__init__()
         self._choices: dict[int, _Choice] = {}
-        self._id = ""
-        self._started = False
-        self._ended = False
         self._held: dict[str, Any] = {}
         self._tier: str | None = None
-        self._usage = UNKNOWN
 
-    def feed(self, chunk: bytes) -> list[Event]:
-        """The events these bytes make."""
-        if self._ended:
-            return []
-        try:
-            return self._read(self._sse.feed(chunk))
-        except sse.FrameTooLong as problem:
-            return self._fail(VendorError(f"the vendor sent {problem}"))
-
-    def end(self) -> list[Event]:
-        """The upstream is at its end: a finish reason or `[DONE]` makes it whole, else it broke off."""
-        return [] if self._ended else self._read(self._sse.end()) + self._rest()
-
-    def _read(self, frames: list[sse.Event]) -> list[Event]:
-        events: list[Event] = []
-        for frame in frames:
-            if self._ended:
-                break
-            if frame.data.strip() == b"[DONE]":
-                events += self._finish()
-                break
-            try:
-                body = loads_lenient(frame.data)
-            except JsonProblem:
-                body = None
-            if not isinstance(body, dict):
-                events += self._fail(VendorError(_NO_SENSE))
-            elif frame.name == "error" or body.get("error"):
-                events += self._fail(complaints.of_value(body) or VendorError("the vendor reported an error"))
-            else:
-                events += self._chunk(body)
-        return events
+    def _take(self, body: dict[str, Any], name: str, events: list[Event]) -> None:
+        if name == "error" or body.get("error"):
+            events += self._fail(complaints.of_value(body))
+        else:
+            events += self._chunk(body)
 
     def _chunk(self, body: dict[str, Any]) -> list[Event]:
         choices = body.get("choices")
@@ -166,26 +131,22 @@ class Decoder:
             )
         ]
 
-    def _rest(self) -> list[Event]:
-        if self._ended:
-            return []
-        if not any(choice.stop for choice in self._choices.values()):
-            return self._fail(VendorError(_BROKE_OFF))
+    def _at_done(self) -> list[Event]:
         return self._finish()
+
+    def _rest(self) -> list[Event]:
+        whole = any(choice.stop for choice in self._choices.values())
+        return self._finish() if whole else self._broke_off()
 
     def _finish(self) -> list[Event]:
         self._ended = True
-        events: list[Event] = [] if self._started else [Started(self._id, "")]
+        events = self._opening()
         for index in sorted(self._choices):
             events += self._choices[index].finish()
         return [*events, Finished(self._usage, self._tier)]
 
-    def _fail(self, error: VendorError) -> list[Event]:
-        self._ended = True
-        events: list[Event] = [] if self._started else [Started(self._id, "")]
-        for index in sorted(self._choices):
-            events += self._choices[index].close()
-        return [*events, Failed(error)]
+    def _close(self) -> list[Event]:
+        return [event for index in sorted(self._choices) for event in self._choices[index].close()]
 
 
 class _Choice:

@@ -25,11 +25,10 @@ from gproxy.canonical.events import (
     TextDelta,
     UsageReported,
 )
-from gproxy.canonical.failure import VendorError
 from gproxy.canonical.part import Citation, Part, RedactedThinking, Refusal, ServerToolCall, Text, Thinking, ToolCall
 from gproxy.canonical.response import Logprobs, TokenChance
-from gproxy.canonical.usage import UNKNOWN
 from gproxy.protocols import complaints
+from gproxy.protocols.decoder import FrameDecoder
 from gproxy.protocols.figures import count
 from gproxy.protocols.openai_responses import errors
 from gproxy.protocols.openai_responses.content import chances_of, citation_of
@@ -38,7 +37,7 @@ from gproxy.protocols.openai_responses.response import chances_of_item, error_of
 from gproxy.protocols.openai_responses.usage import usage_of
 from gproxy.protocols.openai_responses.writing import Writer
 from gproxy.wire import sse
-from gproxy.wire.json import JsonProblem, dumps, loads_lenient
+from gproxy.wire.json import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
     from gproxy.protocols.base import ReplyFacts
     from gproxy.protocols.openai_responses.growing import Frame
 
-_BROKE_OFF: Final = "the vendor's stream broke off before its end"
-_NO_SENSE: Final = "the vendor's stream holds an event that is no JSON object"
 _BEGUN: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 _ENDED: Final = frozenset({"response.completed", "response.incomplete"})
 _FAILED: Final = frozenset({"response.failed", "response.cancelled", "error"})
@@ -59,60 +56,24 @@ _CALLS: Final = frozenset({"function_call", "custom_tool_call"})
 # --- reading ---
 
 
-class Decoder:
-    """Reads one upstream stream. See `protocols.base.StreamDecoder`."""
+class Decoder(FrameDecoder):
+    """Reads one upstream stream; the dialect ends with an event of its own. See `protocols.base.StreamDecoder`."""
 
-    __slots__ = ("_called", "_ended", "_id", "_items", "_next", "_sse", "_started", "_tier", "_usage")
+    __slots__ = ("_called", "_items", "_next", "_tier")
 
     def __init__(self) -> None:
-        self._sse = sse.Decoder()
+        super().__init__()
         self._items: dict[int, _Item] = {}
         self._next = 0
-        self._id = ""
         self._called = False
-        self._started = False
-        self._ended = False
         self._tier: str | None = None
-        self._usage = UNKNOWN
 
-    def feed(self, chunk: bytes) -> list[Event]:
-        """The events these bytes make."""
-        if self._ended:
-            return []
-        try:
-            return self._read(self._sse.feed(chunk))
-        except sse.FrameTooLong as problem:
-            return self._fail(VendorError(f"the vendor sent {problem}"))
-
-    def end(self) -> list[Event]:
-        """The upstream is at its end. Without a closing event it broke off."""
-        return [] if self._ended else self._read(self._sse.end()) + self._rest()
-
-    def _read(self, frames: list[sse.Event]) -> list[Event]:
-        events: list[Event] = []
-        for frame in frames:
-            if self._ended:
-                break
-            if frame.data.strip() == b"[DONE]":
-                continue  # a habit from chat completions; the dialect ends with an event of its own
-            body = _loaded(frame.data)
-            if not isinstance(body, dict):
-                events += self._fail(VendorError(_NO_SENSE))
-                break
-            kind = body.get("type") or frame.name or ("error" if body.get("error") else "")
-            try:
-                self._take(str(kind), body, events)
-            except JsonProblem as problem:
-                events += self._fail(VendorError(f"the vendor's stream makes no sense: {problem}"))
-        return events
-
-    def _take(self, kind: str, body: dict[str, Any], events: list[Event]) -> None:
-        """Add the events of one frame. A frame that makes no sense raises, after those that did."""
+    def _take(self, body: dict[str, Any], name: str, events: list[Event]) -> None:
+        kind = str(body.get("type") or name or ("error" if body.get("error") else ""))
         response = body.get("response")
         if kind in _FAILED:
             source = response if isinstance(response, dict) and response.get("error") else body
-            error = error_of(source) or complaints.of_value(source)
-            events += self._fail(error or VendorError("the vendor reported an error"))
+            events += self._fail(error_of(source) or complaints.of_value(source))
             return
         if not self._started:
             events.append(self._start(response if isinstance(response, dict) else {}))
@@ -186,19 +147,7 @@ class Decoder:
         return events
 
     def _rest(self) -> list[Event]:
-        return [] if self._ended else self._fail(VendorError(_BROKE_OFF))
-
-    def _fail(self, error: VendorError) -> list[Event]:
-        self._ended = True
-        events: list[Event] = [] if self._started else [Started(self._id, "")]
-        return [*events, *self._close(), Failed(error)]
-
-
-def _loaded(data: bytes) -> Any:
-    try:
-        return loads_lenient(data)
-    except JsonProblem:
-        return None
+        return self._broke_off()
 
 
 class _Growing:

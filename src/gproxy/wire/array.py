@@ -1,9 +1,4 @@
-"""JSON that arrives over time without events: one value per line, or the elements of one array.
-
-`Lines` cuts JSON lines. `Array` finds the objects of a JSON array while it is still being sent (Gemini's
-`streamGenerateContent` without `alt=sse`) and returns every byte it was fed, in order, so that a relay can pass
-on what lies between them untouched. Neither decodes anything.
-"""
+"""A JSON array that arrives over time, without events (Gemini's `streamGenerateContent` without `alt=sse`)."""
 
 from __future__ import annotations
 
@@ -12,48 +7,16 @@ from typing import Final
 
 from gproxy.wire.sse import MAX_FRAME, FrameTooLong
 
-_LINE_END: Final = re.compile(rb"\r?\n")
 _BRACKET: Final = re.compile(rb'["\[\]{}]')
 _IN_STRING: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-
-
-class Lines:
-    """JSON lines: bytes in, non-empty lines out. Raises `FrameTooLong` when one line outgrows the limit."""
-
-    __slots__ = ("_held", "_limit")
-
-    def __init__(self, max_line: int = MAX_FRAME) -> None:
-        self._held = bytearray()
-        self._limit = max_line
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines this chunk completes, without their ends."""
-        cut = chunk.rfind(b"\n") + 1
-        if not cut:
-            self._hold(chunk)
-            return []
-        whole = bytes(self._held) + chunk[:cut]
-        self._held.clear()
-        self._hold(chunk[cut:])
-        return [line for line in _LINE_END.split(whole) if line.strip()]
-
-    def end(self) -> list[bytes]:
-        """At the end of the stream: the last line, if no line end followed it."""
-        rest = bytes(self._held).removesuffix(b"\r")
-        self._held.clear()
-        return [rest] if rest.strip() else []
-
-    def _hold(self, piece: bytes) -> None:
-        if len(self._held) + len(piece) > self._limit:
-            raise FrameTooLong(self._limit)
-        self._held += piece
 
 
 class Array:
     """The objects and arrays inside one JSON array, as they become complete.
 
-    Joined, the pieces are the bytes that were fed. What is no element (the brackets, commas, space, and scalars)
-    comes out at once. Linear in the bytes fed; holds at most one element.
+    Joined, the pieces are the bytes that were fed, so that a relay can pass on what lies between the elements
+    untouched. What is no element (the brackets, commas, space, and scalars) comes out at once. Decodes nothing;
+    linear in the bytes fed; holds at most one element.
     """
 
     __slots__ = ("_depth", "_escaped", "_held", "_limit", "_quoted")

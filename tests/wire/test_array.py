@@ -1,4 +1,4 @@
-"""JSON lines and arrays over time, at every boundary, against a reading of the whole text."""
+"""JSON arrays over time, at every boundary, against a reading of the whole text."""
 
 from __future__ import annotations
 
@@ -9,27 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gproxy.wire.ndjson import Array, Lines
+from gproxy.wire.array import Array
 from gproxy.wire.sse import FrameTooLong
 
 
 def cut(text: bytes, size: int) -> list[bytes]:
     return [text[i : i + size] for i in range(0, len(text), size)]
-
-
-@pytest.mark.parametrize("ends", [b"\n", b"\r\n"])
-@pytest.mark.parametrize("last", [True, False])
-def test_lines(ends: bytes, last: bool) -> None:
-    text = b'{"a":1}' + ends + ends + b'{"b":2}' + ends + b" " + ends + b'{"c":"\xc3\xa9"}' + (ends if last else b"")
-    for size in range(1, len(text) + 1):
-        lines = Lines()
-        out = [line for chunk in cut(text, size) for line in lines.feed(chunk)] + lines.end()
-        assert [json.loads(line) for line in out] == [{"a": 1}, {"b": 2}, {"c": "é"}]
-
-
-def test_a_line_too_long() -> None:
-    with pytest.raises(FrameTooLong):
-        Lines(10).feed(b"x" * 11)
 
 
 VALUES = st.recursive(
