@@ -60,25 +60,27 @@ async def test_an_address_that_refuses_is_no_reason_to_give_up() -> None:
 
 async def test_an_address_that_swallows_everything_costs_one_stagger() -> None:
     """A listener with a full queue neither accepts nor refuses."""
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.2", 0))
+    with socket.socket() as listener, socket.socket() as deaf, socket.socket() as filler:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        deaf.bind(("127.0.0.2", port))
         deaf.listen(0)
-        port = deaf.getsockname()[1]
-        with socket.socket() as filler, socket.socket() as listener:
-            filler.connect(("127.0.0.2", port))
-            listener.bind(("127.0.0.1", port))
-            listener.listen()
-            connection = await dial(Names("127.0.0.2", "127.0.0.1"), port).run()
-            assert connection.transport is not None
-            assert connection.transport.get_extra_info("peername")[0] in {"127.0.0.1", "127.0.0.2"}
-            connection.close()
+        filler.connect(("127.0.0.2", port))
+        connection = await dial(Names("127.0.0.2", "127.0.0.1"), port).run()
+        assert connection.transport is not None
+        assert connection.transport.get_extra_info("peername")[0] == "127.0.0.1"
+        connection.close()
 
 
 async def test_all_refuse() -> None:
-    async with Peer(answering(OK)) as peer:
-        port = peer.port
-    with pytest.raises(UpstreamFault) as caught:
-        await dial(Names("127.0.0.1", "127.0.0.2"), port).run()
+    # A bound socket that does not listen refuses, and nobody else can take its port meanwhile.
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        two.bind(("127.0.0.2", port))
+        with pytest.raises(UpstreamFault) as caught:
+            await dial(Names("127.0.0.1", "127.0.0.2"), port).run()
     assert (caught.value.phase, caught.value.reason) == (Phase.CONNECT, "connection refused")
     assert caught.value.unprocessed
 
