@@ -47,6 +47,8 @@ class Counted:
     tokens_sent: int = 0
     bytes_sent: int = 0
     ended_at: int = 0
+    fail: str | None = None
+    """What the script asked the vendor to do wrong."""
 
 
 @dataclass(slots=True)
@@ -125,6 +127,7 @@ def _folded(seen: Seen, end: End | None) -> Counted:
         end.tokens_sent if end else 0,
         end.bytes_sent if end else 0,
         end.at if end else 0,
+        str(seen.script["fail"]) if "fail" in seen.script else None,
     )
 
 

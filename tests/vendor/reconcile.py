@@ -14,7 +14,9 @@ The rules, with the names of the invariants in the fault catalogue:
     PHANTOM   I2  a row without an attempt. Excused: one row without output for each call that ended between its
                   open record and the vendor's reading: `cancelled` when the client's log has such an abort,
                   `interrupted` when the gateway was killed (`killed=True`; as many as the log has broken calls, if
-                  there is a log); and `failed` rows of cost zero when the vendor was unreachable (`unreachable=True`)
+                  there is a log); and `failed` rows of cost zero when the vendor was unreachable (`unreachable=True`),
+                  or one with the gateway's own 502 for each time the vendor hung up behind an answer: the next
+                  request may have been on its way to that connection
     USAGE     I3  a `reported` row whose tokens are not the vendor's figures, or an answer the vendor completed with
                   figures that the row calls complete without them
     COST      I3  settled cost ≠ tokens of the row times price, to the nano-USD
@@ -47,6 +49,8 @@ Price = Callable[[Row, Figures], int]
 """(row, tokens) → nano-USD. The row says model and price version."""
 
 BILLED_OPERATIONS = frozenset({"generate", "stream", "embed"})
+_HANGS_UP = frozenset({"drop_after", "length_short"})
+"""Scripts that end a connection which both sides could take for a good one."""
 _COLUMNS = {
     "input": "input_tokens",
     "output": "output_tokens",
@@ -150,7 +154,7 @@ def reconcile(
     attempts = [attempt for attempt in folded.attempts if attempt.operation in operations]
     judged = [row for row in rows if row["operation"] in operations]
     _same_id_twice(case, rows)
-    case.excuses = _excuses(case, {attempt.nonce for attempt in attempts})
+    case.excuses = _excuses(case, attempts)
     pairs, lonely_attempts, lonely_rows = _match(case, attempts, judged)
     for attempt, row in pairs:
         _judge_pair(case, attempt, row)
@@ -241,7 +245,8 @@ def _pair_up(attempts: list[Counted], rows: list[Row]) -> tuple[Pairs, list[Coun
         return pairs, [attempt for at, attempt in enumerate(attempts) if at not in taken], []
     surplus = len(rows) - len(attempts)
     over: list[Row] = []
-    for row in [row for row in rows if _reached_nobody(row)]:
+    # The gateway's own word for "no answer came" is the likeliest to have had no question.
+    for row in sorted(filter(_reached_nobody, rows), key=lambda row: bool(row["status"] != 502)):
         if surplus <= 0:
             break
         rows.remove(row)
@@ -266,7 +271,7 @@ def _loose(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs
                 by_key[_row_key(case, row, model, strictness)].append(row)
         likely = sorted(
             (
-                (_unlikely(attempt, row), at, number)
+                (_unlikely(case, attempt, row), at, number)
                 for at, attempt in enumerate(left)
                 for number, row in enumerate(by_key.get(_attempt_key(case, attempt, strictness), ()))
             ),
@@ -284,17 +289,22 @@ def _loose(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs
     return pairs, left, rows
 
 
-def _unlikely(attempt: Counted, row: Row) -> float:
+def _unlikely(case: _Case, attempt: Counted, row: Row) -> float:
     """How unlike a pair looks, in seconds: a row is born just before the vendor reads the request.
 
     What contradicts weighs as much as half a second: a row without output for an answer that was sent, a complete
-    row for one that was not.
+    row for one that was not, another status. What contradicts the client's own log outweighs any delay.
     """
     distance = abs(int(row["at"]) - attempt.at) / 1_000_000
     if _reached_nobody(row) and attempt.tokens_sent:
         distance += 0.5
     if (row["outcome"] == "complete") != (attempt.how == "complete"):
         distance += 0.5
+    if row["status"] != attempt.status:
+        distance += 0.5
+    call = case.calls.get(attempt.nonce or "")
+    if call is not None and (row["outcome"] == "cancelled") != (call.aborted is not None):
+        distance += 60.0
     return distance
 
 
@@ -322,20 +332,23 @@ def _row_key(case: _Case, row: Row, model: str, strictness: int) -> object:
     return key
 
 
-def _excuses(case: _Case, reached: Collection[str | None]) -> dict[str, int]:
+def _excuses(case: _Case, attempts: Sequence[Counted]) -> dict[str, int]:
     """How many rows without an attempt each outcome may have."""
     endless = 1 << 60
+    reached = {attempt.nonce for attempt in attempts}
     calls = [call for call in case.calls.values() if call.sent]
     broken = sum(call.broken is not None for call in calls)
     return {
         "cancelled": sum(call.aborted is not None and call.nonce not in reached for call in calls),
         "interrupted": (broken if case.calls else endless) if case.killed else 0,
-        "failed": endless if case.unreachable else 0,
+        "failed": endless if case.unreachable else sum(attempt.fail in _HANGS_UP for attempt in attempts),
     }
 
 
 def _excusable(case: _Case, row: Row) -> bool:
-    if row["output_tokens"] or (row["outcome"] == "failed" and row["cost_nano_usd"]):
+    if row["output_tokens"]:
+        return False
+    if row["outcome"] == "failed" and (row["cost_nano_usd"] or not (case.unreachable or row["status"] == 502)):
         return False
     return case.excuses.get(row["outcome"], 0) > 0
 

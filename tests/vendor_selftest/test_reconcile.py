@@ -320,6 +320,51 @@ def test_unreachable_excuses_only_free_failures() -> None:
     assert "PHANTOM" in world.judged()
 
 
+def test_a_vendor_that_hangs_up_behind_its_answer_excuses_one_free_502() -> None:
+    world = World()
+    none = {"input_tokens": None, "output_tokens": None, "cache_read_tokens": None}
+    world.rows.append(row_of(counted(9, "z"), outcome="failed", status=502, source="estimated", **none))
+    assert world.judged() == ["PHANTOM"]
+    world.attempts[0] = counted(1, "a", fail="drop_after")
+    assert world.judged() == []
+    world.rows[-1]["status"] = 200  # an answer came, so somebody was asked
+    assert world.judged() == ["PHANTOM"]
+    world.rows[-1]["status"] = 502
+    world.rows.append(dict(world.rows[-1], attempt_id="z2", request_id="r-z2"))
+    assert world.judged() == ["PHANTOM"]
+
+
+def test_a_request_that_hit_a_dying_connection_is_not_the_one_that_was_answered() -> None:
+    world = World()
+    world.attempts[0] = counted(1, "a", fail="drop_after")
+    none = {"input_tokens": None, "output_tokens": None, "cache_read_tokens": None}
+    lost = {"outcome": "failed", "status": 502, "source": "estimated", "attempt_no": 2, **none}
+    world.rows.append(row_of(counted(9, "b"), **lost))
+    world.rows[2]["attempt_no"] = 3
+    assert world.judged() == []
+
+
+def test_of_two_rows_without_figures_the_cancelled_one_belongs_to_the_client_that_left() -> None:
+    """A killed gateway answers with no request id, so both are matched by time: here it points the wrong way."""
+    none = {"input_tokens": None, "output_tokens": None, "cache_read_tokens": None}
+    cut = {"how": "client_closed", "status": 0, "usage_sent": False, "tokens_sent": 0}
+    world = World()
+    world.more["killed"] = True
+    left = counted(5, "left", **cut)
+    world.attempts.append(left)
+    cancelled = row_of(left, outcome="cancelled", status=0, source="estimated", **none)
+    interrupted = row_of(left, outcome="interrupted", status=0, source="estimated", **none)
+    world.rows += [
+        {**cancelled, "attempt_id": "x", "request_id": "r-x", "at": left.at - 300_000},
+        {**interrupted, "attempt_id": "y", "request_id": "r-y"},
+    ]
+    world.calls += [
+        Call("left", "openai_chat", True, aborted="head", sent=True),
+        Call("killed", "openai_chat", True, broken="closed without an answer", sent=True),
+    ]
+    assert world.judged() == []
+
+
 def test_rows_are_matched_without_request_ids() -> None:
     """The gateway died before it answered: model, credential, tokens and time are all there is."""
     world = World()
