@@ -16,6 +16,7 @@ from gproxy.ledger import frames
 from gproxy.ledger.journal import Journal
 from gproxy.ledger.pricing import RateCard
 from gproxy.ledger.recovery import interrupted_row, recover
+from gproxy.ledger.segment import unfinished
 from gproxy.ledger.store import StoreUnavailable
 from tests.ledger.records import HandClock, closed, opened, progress
 from tests.ledger.sqlite_store import SqliteStore
@@ -222,6 +223,18 @@ def header_gone(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[: frames.HEADER.size] = bytes(frames.HEADER.size)
     path.write_bytes(data)
+
+
+@pytest.mark.parametrize("written", [0, 1 << 16])
+def test_a_segment_whose_making_was_cut_short_is_no_damage(tmp_path: Path, written: int) -> None:
+    left_behind(tmp_path, 50, 1)
+    last = max(tmp_path.glob("*/*.seg"))
+    unfinished(last.with_name("00000099.seg")).write_bytes(bytes(written))
+    store = SqliteStore()
+    report = recovered(tmp_path, store)
+    assert store.outcomes() == expected(50, 1)
+    assert (report.damaged, report.set_aside) == ([], [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_ruined_header_costs_nothing(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """One journal directory: its name, its lock, its files. Knows nothing of records.
 
     <root>/<journal id>/LOCK            flock held by the owner for as long as it lives; holds the salt
-    <root>/<journal id>/NNNNNNNN.seg    segments, in order
+    <root>/<journal id>/NNNNNNNN.seg    segments, in order; one that is being made has `.new-` before its name
     <root>/set-aside/                   what could not be read, kept for people
 
 The lock is the operating system's (`flock`), so it ends with its owner however that ends, and exactly one process
@@ -27,6 +27,7 @@ from gproxy.ledger import frames
 LOCK_NAME: Final = "LOCK"
 SET_ASIDE: Final = "set-aside"
 _SEGMENT: Final = re.compile(r"(\d{8})\.seg\Z")
+_OURS: Final = re.compile(r"(?:\.new-)?\d{8}\.seg\Z")
 _LOCK_MAGIC: Final = b"GPXYLCK\n"
 _NEW: Final = ".new-"
 
@@ -54,7 +55,7 @@ class Directory:
 
     def foreign(self) -> list[Path]:
         """Files that no journal writes."""
-        return sorted(p for p in self.path.iterdir() if p.name != LOCK_NAME and not _SEGMENT.match(p.name))
+        return sorted(p for p in self.path.iterdir() if p.name != LOCK_NAME and not _OURS.match(p.name))
 
     def unlock(self) -> None:
         """Give the directory up as it is. Safe to call twice."""
@@ -67,8 +68,9 @@ class Directory:
 
         Files that are not ours keep it from being removed. The lock is given up.
         """
-        for _, path in self.segments():
-            path.unlink(missing_ok=True)
+        for path in list(self.path.iterdir()):
+            if _OURS.match(path.name):
+                path.unlink(missing_ok=True)
         if not self.foreign():
             (self.path / LOCK_NAME).unlink(missing_ok=True)
             with contextlib.suppress(OSError):

@@ -19,6 +19,11 @@ SEAL_ROOM: Final = 32
 """Kept free at the end for the seal frame."""
 
 
+def unfinished(path: Path) -> Path:
+    """The name of a segment that is being made."""
+    return path.with_name(f".new-{path.name}")
+
+
 class Segment:
     """An open, allocated segment. `at` is the offset of the next frame; `seed` starts its checksums."""
 
@@ -38,9 +43,11 @@ class Segment:
     def create(cls, path: Path, number: int, size: int, salt: bytes, payloads: list[bytes]) -> Segment:
         """Allocate a segment and write its header and first frames in one write.
 
-        Raises `OSError`, and then leaves no file.
+        Until that is done it has another name (`unfinished`), so that a death in between leaves no segment without a
+        header, which nobody could tell from a ruined one. Raises `OSError`, and then leaves no file.
         """
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        hidden = unfinished(path)
+        fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(fd, 0, size)
             segment = cls(path, number, size, fd, frames.seed(salt, number))
@@ -48,10 +55,11 @@ class Segment:
             for payload in payloads:
                 head += frames.frame(payload, len(head), segment.seed)
             segment.write(bytes(head), len(payloads))
+            hidden.rename(path)
         except BaseException:
             os.close(fd)
             with contextlib.suppress(OSError):
-                path.unlink()
+                hidden.unlink()
             raise
         return segment
 
