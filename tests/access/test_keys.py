@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,12 @@ def test_the_first_that_is_not_empty_wins(headers: list[Header], query: str, exp
 def test_two_keys_share_a_digest_only_if_they_are_the_same(one: str, other: str) -> None:
     digest_key = b"k" * 32
     assert (digest_of(Secret(one), digest_key) == digest_of(Secret(other), digest_key)) is (one == other)
+
+
+@given(st.text(max_size=200), st.binary(max_size=200))
+def test_the_digest_is_an_hmac(key: str, digest_key: bytes) -> None:
+    expected = hmac.digest(digest_key, key.encode("utf-8", "surrogatepass"), "sha256")
+    assert digest_of(Secret(key), digest_key) == expected
 
 
 def test_the_digest_depends_on_the_installation() -> None:

@@ -16,10 +16,9 @@ from gproxy.pipeline.roads import (
     adjusted,
     carried,
     form_peek,
-    operation_of,
     reachable,
     road_of,
-    streams,
+    take_note,
     takes_form,
     translator_of,
 )
@@ -81,30 +80,26 @@ def candidate(one: Provider, model: str = "theirs") -> Candidate:
     return Candidate(one, model)
 
 
-def test_a_generate_call_that_streams_is_an_operation_of_its_own() -> None:
-    x = exchange(CHAT)
-    assert operation_of(x) is Operation.GENERATE
-    x.stream = True
-    assert operation_of(x) is Operation.STREAM
-    other = exchange(Dialect.OPENAI_COMPLETIONS, Operation.COMPLETE)
-    other.stream = True
-    assert operation_of(other) is Operation.COMPLETE
-
-
 @pytest.mark.parametrize(
-    ("dialect", "operation", "said", "wanted"),
+    ("dialect", "operation", "said", "streams", "asked"),
     [
-        (CHAT, Operation.GENERATE, True, True),
-        (CHAT, Operation.GENERATE, False, False),
-        (GEMINI, Operation.STREAM, False, True),
-        (GEMINI, Operation.GENERATE, True, False),
-        (MESSAGES, Operation.COUNT_TOKENS, True, False),
-        (Dialect.OPENAI_EMBEDDINGS, Operation.EMBED, True, False),
-        (Dialect.OPENAI_IMAGES, Operation.CREATE_IMAGE, True, True),
+        (CHAT, Operation.GENERATE, True, True, Operation.STREAM),
+        (CHAT, Operation.GENERATE, False, False, Operation.GENERATE),
+        (GEMINI, Operation.STREAM, False, True, Operation.STREAM),
+        (GEMINI, Operation.GENERATE, True, False, Operation.GENERATE),
+        (MESSAGES, Operation.COUNT_TOKENS, True, False, Operation.COUNT_TOKENS),
+        (Dialect.OPENAI_COMPLETIONS, Operation.COMPLETE, True, True, Operation.COMPLETE),
+        (Dialect.OPENAI_EMBEDDINGS, Operation.EMBED, True, False, Operation.EMBED),
+        (Dialect.OPENAI_IMAGES, Operation.CREATE_IMAGE, True, True, Operation.CREATE_IMAGE),
     ],
 )
-def test_who_says_whether_to_stream(dialect: Dialect, operation: Operation, said: bool, wanted: bool) -> None:
-    assert streams(exchange(dialect, operation), Peek(stream=said)) is wanted
+def test_who_says_whether_to_stream(
+    dialect: Dialect, operation: Operation, said: bool, streams: bool, asked: Operation
+) -> None:
+    """A generate call that streams is an operation of its own."""
+    x = exchange(dialect, operation)
+    take_note(x, Peek(stream=said))
+    assert (x.stream, x.operation) == (streams, asked)
 
 
 def test_only_what_can_serve_is_tried() -> None:

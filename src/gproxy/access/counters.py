@@ -9,7 +9,6 @@ answer and its settlement; an implementation that must talk to somebody does so 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -34,8 +33,7 @@ class Ask(msgspec.Struct, frozen=True):
     claims: tuple[Claim, ...] = ()
 
 
-@dataclass(slots=True, eq=False)
-class Grant:
+class Grant(msgspec.Struct, eq=False):
     """A request that was let through: its hold on the budget, and what was counted."""
 
     hold: Reservation

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 
 @dataclass(slots=True)
 class Account:
@@ -22,8 +24,7 @@ class Account:
     reserved: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Reservation:
+class Reservation(msgspec.Struct, eq=False):
     """A hold on a budget; settled exactly once, whatever happens to the request."""
 
     user_id: str

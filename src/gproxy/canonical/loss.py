@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class LossPolicy(StrEnum):
@@ -72,11 +74,10 @@ class Loss:
     field: str | None = None
 
 
-@dataclass(slots=True)
-class Losses:
+class Losses(msgspec.Struct):
     """Collects the losses of one translation, each feature once."""
 
-    found: list[Loss] = field(default_factory=list)
+    found: list[Loss] = msgspec.field(default_factory=list)
 
     def add(self, feature: Feature, where: str | None = None) -> None:
         """Note a loss; only the first of a feature is kept."""

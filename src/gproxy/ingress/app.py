@@ -104,27 +104,23 @@ class Ingress:
 
     async def _serve(self, request: Request, responder: Responder) -> None:
         found = match(request.method, request.path)
-        dialect = reply.dialect_of_path(request.path)
+        headers, query = request.headers, request.query
         if isinstance(found, Match):
-            dialect = model_lists.dialect_of(request.headers, request.query, found.route.dialect)
+            route = found.route
+            dialect = model_lists.dialect_of(headers, query, route.dialect)
+            call = Call(route.operation, dialect, found.provider, found.model, query, headers, route.batch)
+        else:
+            call = Call(Operation.GENERATE, reply.dialect_of_path(request.path), None, None, query, headers)
         x = Exchange(
             request_id=new_id(),
-            call=Call(
-                operation=found.route.operation if isinstance(found, Match) else Operation.GENERATE,
-                dialect=dialect,
-                scoped_provider=found.provider if isinstance(found, Match) else None,
-                path_model=found.model if isinstance(found, Match) else None,
-                query=request.query,
-                headers=request.headers,
-                batch=isinstance(found, Match) and found.route.batch,
-            ),
+            call=call,
             client=responder,
             snapshot=self._snapshot(),
             started_at=self._clock.monotonic(),
             started_us=self._clock.now_us(),
             method=request.method,
             path=request.path,
-            peer=client_address(request.peer, request.headers, self._trusted) if self._trusted else request.peer,
+            peer=client_address(request.peer, headers, self._trusted) if self._trusted else request.peer,
         )
         if self._watcher is not None and self._watcher.on:
             self._watcher.begin(x)

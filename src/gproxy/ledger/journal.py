@@ -48,8 +48,7 @@ _TEXT_CHARS: Final = 512
 _INT_MAX: Final = 2**63 - 1
 
 
-@dataclass(slots=True)
-class _Live:
+class _Live(msgspec.Struct):
     """An open attempt, with what has to be written again when a new segment begins."""
 
     record: Opened

@@ -73,24 +73,25 @@ class Tier:
 
     def exact(self, usage: Usage) -> int:
         """The token cost in nano-USD x 1,000,000: an exact integer, not yet rounded."""
-        plain = self.input or 0
-        written = _first(self.cache_write, plain)
-        fresh = _count(usage.input)
-        spoken = min(_count(usage.audio_input), fresh)
-        said = _count(usage.output)
-        voiced = min(_count(usage.audio_output), said)
-        thought = min(_count(usage.reasoning), said - voiced)
-        out = self.output or 0
-        return (
-            (fresh - spoken) * plain
-            + spoken * _first(self.audio_input, plain)
-            + _count(usage.cache_read) * _first(self.cache_read, plain)
-            + _count(usage.cache_write_5m) * _first(self.cache_write_5m, written)
-            + _count(usage.cache_write_1h) * self._hour(written)
-            + (said - voiced - thought) * out
-            + voiced * _first(self.audio_output, out)
-            + thought * _first(self.reasoning, out)
-        )
+        plain, out = self.input or 0, self.output or 0
+        fresh, said = _count(usage.input), _count(usage.output)
+        cost = fresh * plain + said * out
+        # Every kind of token with a price of its own; most answers have hardly any of them.
+        if usage.cache_read:
+            cost += _count(usage.cache_read) * _first(self.cache_read, plain)
+        if usage.cache_write_5m or usage.cache_write_1h:
+            written = _first(self.cache_write, plain)
+            cost += _count(usage.cache_write_5m) * _first(self.cache_write_5m, written)
+            cost += _count(usage.cache_write_1h) * self._hour(written)
+        if usage.audio_input:
+            cost += min(_count(usage.audio_input), fresh) * (_first(self.audio_input, plain) - plain)
+        voiced = 0
+        if usage.audio_output:
+            voiced = min(_count(usage.audio_output), said)
+            cost += voiced * (_first(self.audio_output, out) - out)
+        if usage.reasoning:
+            cost += min(_count(usage.reasoning), said - voiced) * (_first(self.reasoning, out) - out)
+        return cost
 
     def dearest(self) -> tuple[int, int]:
         """The highest unit price a prompt token and an output token can have in this tier."""
@@ -255,10 +256,11 @@ class RateCard:
         each_call, tiers = self._mode(service_tier)
         if not tiers:
             return each_call
-        prompt = (
-            _count(usage.input) + _count(usage.cache_read) + _count(usage.cache_write_5m) + _count(usage.cache_write_1h)
-        )
-        return each_call + (_reach(tiers, prompt).exact(usage) + _PER // 2) // _PER
+        tier = tiers[0]
+        if len(tiers) > 1:
+            parts = (usage.input, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h)
+            tier = _reach(tiers, sum(map(_count, parts)))
+        return each_call + (tier.exact(usage) + _PER // 2) // _PER
 
     def bound(self, input_tokens: int, output_tokens: int, service_tier: str | None = None) -> int:
         """The most that a call with at most so many prompt and output tokens can cost, in nano-USD.

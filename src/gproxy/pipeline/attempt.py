@@ -30,7 +30,7 @@ from gproxy.pipeline.projection import Tariff
 from gproxy.pipeline.refresh import Tokens
 from gproxy.pipeline.relay import Relay
 from gproxy.pipeline.reserve import capped
-from gproxy.pipeline.roads import adjusted, carried, operation_of, road_of, translator_of
+from gproxy.pipeline.roads import adjusted, carried, road_of, translator_of
 from gproxy.pipeline.settle import Attempt
 from gproxy.pipeline.tariffs import tariff_of
 from gproxy.pipeline.warmth import Conversation
@@ -267,7 +267,7 @@ class Attempts:
             channel=step.provider.vendor.name,
             dialect_in=x.call.dialect.value,
             dialect_out=translator.dialect_out.value,
-            operation=operation_of(x).value,
+            operation=x.operation.value,
             model_asked=x.model_asked,
             model_upstream=step.model_id,
             route_name=route,

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+import msgspec
 
 from gproxy.access.principal import Principal
 from gproxy.canonical.operation import Dialect, Operation
@@ -106,8 +107,7 @@ class Interrupted(Exception):  # noqa: N818 - an event, told apart by `Exchange.
     """Raised in the request's own task when it was interrupted while it waited."""
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """What the route table and the request line say; known before the body is read."""
 
     operation: Operation
@@ -141,6 +141,7 @@ class Exchange:
         "method",
         "model_asked",
         "model_served",
+        "operation",
         "outcome",
         "owner",
         "path",
@@ -174,6 +175,8 @@ class Exchange:
         self.request_id = request_id
         self.client_request_id: str | None = None
         self.call = call
+        self.operation = call.operation
+        """What is asked, as vendors' tables name it: a generate call that streams is one of its own."""
         self.client = client
         self.snapshot = snapshot
         self.started_at = started_at

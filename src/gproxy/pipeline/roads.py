@@ -44,18 +44,15 @@ class Carried(msgspec.Struct, frozen=True):
     """Whether the endpoint's path for several at once is meant."""
 
 
-def operation_of(x: Exchange) -> Operation:
-    """What is asked, as vendors' tables name it: a generate call that streams is one of its own."""
-    if x.call.operation in {Operation.GENERATE, Operation.STREAM}:
-        return Operation.STREAM if x.stream else Operation.GENERATE
-    return x.call.operation
-
-
-def streams(x: Exchange, asked: Peek) -> bool:
+def take_note(x: Exchange, asked: Peek) -> None:
     """Whether the answer is to come piece by piece: Gemini says it in the path, the others in the body."""
-    if x.call.operation is Operation.STREAM:
-        return True
-    return asked.stream and x.call.operation in _MAY_STREAM and x.call.dialect is not Dialect.GEMINI
+    operation = x.call.operation
+    if operation is Operation.STREAM:
+        x.stream = True
+    elif asked.stream and operation in _MAY_STREAM and x.call.dialect is not Dialect.GEMINI:
+        x.stream = True
+        if operation is Operation.GENERATE:
+            x.operation = Operation.STREAM
 
 
 def takes_form(x: Exchange) -> bool:
@@ -78,7 +75,7 @@ def _content_type(x: Exchange) -> bytes:
 
 def road_of(x: Exchange, provider: Provider, model: str) -> Road[Endpoint]:
     """The road to one provider. Raises `Refused` (501) when there is none."""
-    operation, dialect = operation_of(x), x.call.dialect
+    operation, dialect = x.operation, x.call.dialect
     key = ("road", provider.name, model, operation, dialect)
     found: Road[Endpoint] | NoRoad | None = x.snapshot.remembered.get(key)
     if found is None:

@@ -20,7 +20,7 @@ from gproxy.pipeline.attempt import Attempts
 from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.here import answer_here
 from gproxy.pipeline.reserve import reserve
-from gproxy.pipeline.roads import form_peek, operation_of, reachable, streams, takes_form
+from gproxy.pipeline.roads import form_peek, reachable, take_note, takes_form
 from gproxy.pipeline.warmth import Warmth
 from gproxy.routing.plan import Board, Plan
 from gproxy.routing.route import Resolution, Unresolved, resolve
@@ -86,7 +86,7 @@ def _peeked(x: Exchange) -> Peek:
         text = f"`model` is longer than {LONGEST_NAME} characters"
         raise Refused(Failure(Kind.INVALID_REQUEST, text, param="model"))
     x.model_asked = name
-    x.stream = streams(x, asked)
+    take_note(x, asked)
     return asked
 
 
@@ -94,7 +94,7 @@ def _places(x: Exchange, allowed: Allowed) -> tuple[Resolution, bool]:
     """Where this call can go, see `reachable`; worked out once per snapshot unless it depends on who is calling."""
     if allowed.providers is not None:
         return reachable(x, _resolved(x, allowed))
-    key = ("places", x.model_asked, x.call.scoped_provider, operation_of(x), x.call.dialect)
+    key = ("places", x.model_asked, x.call.scoped_provider, x.operation, x.call.dialect)
     found: tuple[Resolution, bool] | None = x.snapshot.remembered.get(key)
     return found or remember(x.snapshot, key, reachable(x, _resolved(x, allowed)))
 

@@ -6,7 +6,6 @@ before the last bytes of an answer leave for the client, so that no answer is ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -43,8 +42,7 @@ class Reading(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct):
     """One attempt while it runs. `closed` guards the promise of exactly one close record."""
 
     opened: Opened

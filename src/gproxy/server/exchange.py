@@ -36,6 +36,7 @@ class Request:
     __slots__ = (
         "_conn",
         "_failure",
+        "_first",
         "_limit",
         "_parts",
         "_waiter",
@@ -78,6 +79,7 @@ class Request:
         self.waited = 0.0
         self.silent = 0.0
         self._conn = conn
+        self._first = dict(head.headers[::-1])  # of several of one name the first stays
         self._parts: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._limit = _NO_LIMIT
@@ -85,10 +87,7 @@ class Request:
 
     def header(self, name: bytes) -> bytes | None:
         """The value of the first header of that (lower-case) name."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return self._first.get(name)
 
     async def body(self, limit: int) -> bytes:
         """The whole body (once; afterwards it is gone).

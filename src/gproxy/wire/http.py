@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 Header: TypeAlias = tuple[bytes, bytes]
 """A name in lower case and its value, both as they stand on the wire (RFC 9110 section 5)."""
@@ -50,8 +52,7 @@ class Deadlines:
     total: float = 3600.0
 
 
-@dataclass(slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct):
     """One request, ready to be written.
 
     Headers hold neither `host`, `content-length` nor hop-by-hop names: the transport adds the first two.
@@ -59,12 +60,15 @@ class UpstreamRequest:
 
     method: bytes
     origin: Origin
-    # What may hold a secret or a prompt stays out of tracebacks and logs.
-    target: bytes = field(repr=False)
-    headers: list[Header] = field(repr=False)
-    body: bytes = field(repr=False)
+    target: bytes
+    headers: list[Header]
+    body: bytes
     deadlines: Deadlines
-    proxy: str | None = field(default=None, repr=False)
+    proxy: str | None = None
+
+    def __repr__(self) -> str:
+        # What may hold a secret or a prompt stays out of tracebacks and logs.
+        return f"UpstreamRequest({self.method!r}, {self.origin!r})"
 
 
 def end_to_end(headers: list[Header]) -> list[Header]:

@@ -178,18 +178,30 @@ class _GenerationConfig(_Object):
     name = "generationConfig"
 
 
+class _Absent(_Field):
+    """Stands in the place of a field that is not given."""
+
+    __slots__ = ()
+
+    def check(self, value: Any) -> None:
+        del value
+
+
+_ABSENT: Final[Any] = _Absent(None)
+
+
 class _Head(msgspec.Struct):
-    model: _Model | UnsetType = UNSET
-    stream: _Stream | UnsetType = UNSET
-    stream_options: _StreamOptions | UnsetType = UNSET
-    max_tokens: _MaxTokens | UnsetType = UNSET
-    max_completion_tokens: _MaxCompletionTokens | UnsetType = UNSET
-    max_output_tokens: _MaxOutputTokens | UnsetType = UNSET
-    n: _N | UnsetType = UNSET
-    best_of: _BestOf | UnsetType = UNSET
-    service_tier: _ServiceTier | UnsetType = UNSET
-    generationConfig: _GenerationConfig | UnsetType = UNSET  # noqa: N815 - the wire's own spelling
-    generation_config: _GenerationConfig | UnsetType = UNSET
+    model: _Model = _ABSENT
+    stream: _Stream = _ABSENT
+    stream_options: _StreamOptions = _ABSENT
+    max_tokens: _MaxTokens = _ABSENT
+    max_completion_tokens: _MaxCompletionTokens = _ABSENT
+    max_output_tokens: _MaxOutputTokens = _ABSENT
+    n: _N = _ABSENT
+    best_of: _BestOf = _ABSENT
+    service_tier: _ServiceTier = _ABSENT
+    generationConfig: _GenerationConfig = _ABSENT  # noqa: N815 - the wire's own spelling
+    generation_config: _GenerationConfig = _ABSENT
     messages: Raw | UnsetType = UNSET
     input: Raw | UnsetType = UNSET
     contents: Raw | UnsetType = UNSET
@@ -200,23 +212,17 @@ def peek(body: bytes) -> Peek:
     """Read what decisions need from a request body; everything else is checked for syntax only.
 
     Raises `JsonProblem` when the body is not a JSON object, when a field has the wrong type, or when a field
-    that decisions rest on is given twice.
+    that decisions rest on is given twice. Not for several threads at once.
     """
-    seen: list[type[_Field]] = []
-
-    def once(kind: type[_Field], value: Any) -> _Field:
-        if kind in seen:
-            raise JsonProblem(f"`{kind.name}` is given twice", kind.name)
-        seen.append(kind)
-        return kind(value)
-
-    head = _guarded(msgspec.json.Decoder(_Head, dec_hook=once), body)
-    if head.messages is not UNSET and not _starts(head.messages, b"["):
+    _seen.clear()
+    head = _guarded(_heads, body)
+    messages = head.messages
+    if messages is not UNSET and not _starts(messages, b"["):
         raise JsonProblem("`messages` must be an array", "messages")
-    stream_options = _value(head.stream_options) or {}
-    config = _value(head.generationConfig) or _value(head.generation_config) or {}
-    max_output = _value(head.max_output_tokens)
-    answers = [c for c in (_value(head.n), _value(head.best_of)) if c is not None]
+    stream_options = head.stream_options.value or {}
+    config = head.generationConfig.value or head.generation_config.value or {}
+    max_output = head.max_output_tokens.value
+    answers = [count for count in (head.n.value, head.best_of.value) if count is not None]
     if config:
         max_output = _of_config(config, "maxOutputTokens", "max_output_tokens", max_output)
         candidates = _of_config(config, "candidateCount", "candidate_count", None)
@@ -226,27 +232,37 @@ def peek(body: bytes) -> Peek:
     if include_usage is not None and not isinstance(include_usage, bool):
         raise JsonProblem("`stream_options.include_usage` must be true or false", "stream_options.include_usage")
     return Peek(
-        _value(head.model),
-        bool(_value(head.stream)),
+        head.model.value,
+        bool(head.stream.value),
         include_usage,
-        _value(head.max_tokens),
-        _value(head.max_completion_tokens),
+        head.max_tokens.value,
+        head.max_completion_tokens.value,
         max_output,
         max(answers) if answers else None,
-        _value(head.service_tier),
-        _raw(head.messages),
-        _raw(head.input),
-        _raw(head.contents),
-        _raw(head.prompt),
+        head.service_tier.value,
+        None if messages is UNSET else messages,
+        None if head.input is UNSET else _raw(head.input),
+        None if head.contents is UNSET else _raw(head.contents),
+        None if head.prompt is UNSET else _raw(head.prompt),
     )
 
 
-def _value(field: _Field | UnsetType) -> Any:
-    return None if field is UNSET else field.value
+_seen: Final[list[type[_Field]]] = []
 
 
-def _raw(field: Raw | UnsetType) -> Raw | None:
-    return field if isinstance(field, Raw) and not _starts(field, b"n") else None
+def _once(kind: type[_Field], value: Any) -> _Field:
+    if kind in _seen:
+        raise JsonProblem(f"`{kind.name}` is given twice", kind.name)
+    _seen.append(kind)
+    return kind(value)
+
+
+# Made once: to make a decoder takes longer than to use it.
+_heads: Final = msgspec.json.Decoder(_Head, dec_hook=_once)
+
+
+def _raw(field: Raw) -> Raw | None:
+    return None if _starts(field, b"n") else field
 
 
 def _starts(raw: Raw, byte: bytes) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
+
 from gproxy.channels.vendor import AuthScheme
 from gproxy.secret import Secret
 from gproxy.wire.http import Header, Origin
@@ -18,8 +20,7 @@ from gproxy.wire.http import Header, Origin
 Fields: TypeAlias = Mapping[str, Secret]
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(msgspec.Struct):
     """A request about to be signed. `path` and `query` are as on the wire, `query` without its `?`."""
 
     method: bytes
@@ -28,6 +29,9 @@ class Draft:
     query: bytes
     headers: list[Header]
     body: bytes
+
+    def __repr__(self) -> str:
+        return f"Draft({self.method!r}, {self.origin!r})"  # everything else may hold a secret or a prompt
 
 
 @dataclass(frozen=True, slots=True)

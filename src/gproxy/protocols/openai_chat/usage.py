@@ -7,18 +7,79 @@ Where `total_tokens` is more than prompt + completion, the missing part is reaso
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final
+
+import msgspec
 
 from gproxy.canonical.usage import UNKNOWN, Usage
-from gproxy.protocols.figures import count, first_count, part_of, within
+from gproxy.protocols.figures import MOST, count, first_count, part_of, within
 from gproxy.wire.json import fields
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+
+
+class _PromptDetails(msgspec.Struct, forbid_unknown_fields=True):
+    cached_tokens: _Count | None = None
+    audio_tokens: _Count | None = None
+
+
+class _AnswerDetails(msgspec.Struct, forbid_unknown_fields=True):
+    reasoning_tokens: _Count | None = None
+    audio_tokens: _Count | None = None
+    accepted_prediction_tokens: Any = None
+    rejected_prediction_tokens: Any = None
+
+
+class _Figures(msgspec.Struct, forbid_unknown_fields=True):
+    prompt_tokens: _Count
+    completion_tokens: _Count
+    total_tokens: _Count
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _AnswerDetails | None = None
+
+
+class _Plain(msgspec.Struct):
+    usage: _Figures
+    model: str
+
+
+_plain: Final = msgspec.json.Decoder(_Plain)
+_NO_PROMPT_DETAILS: Final = _PromptDetails()
+_NO_ANSWER_DETAILS: Final = _AnswerDetails()
 
 
 def usage_of_body(body: bytes) -> tuple[Usage, str | None]:
     """Usage and the vendor's model name from a whole answer. Raises `JsonProblem` when it is no JSON object."""
+    plain = _read_plainly(body)
+    if plain is not None:
+        return plain
     found = fields(body, "usage", "model", "x_groq")
     model = found.get("model")
     return usage_of(found), model if isinstance(model, str) and model else None
+
+
+def _read_plainly(body: bytes) -> tuple[Usage, str | None] | None:
+    """The same for an answer as OpenAI itself writes it, in a third of the time; None for any other."""
+    try:
+        if not body.isascii():
+            body.decode()
+        answer = _plain.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    figures = answer.usage
+    read = figures.prompt_tokens_details or _NO_PROMPT_DETAILS
+    said = figures.completion_tokens_details or _NO_ANSWER_DETAILS
+    prompt, output = figures.prompt_tokens, figures.completion_tokens
+    cached, heard = read.cached_tokens, read.audio_tokens
+    thought, spoken = said.reasoning_tokens, said.audio_tokens
+    if (
+        figures.total_tokens > prompt + output
+        or (cached or 0) + (heard or 0) > prompt
+        or (thought or 0) > output
+        or (spoken or 0) > output
+    ):
+        return None
+    return Usage(prompt - (cached or 0), output, cached, None, None, thought, heard, spoken), answer.model or None
 
 
 def usage_of(body: dict[str, Any]) -> Usage:
