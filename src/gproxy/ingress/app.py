@@ -57,6 +57,7 @@ _NO_UPGRADE: Final = Failure(
     headers=((b"upgrade", b"HTTP/1.1"),),
 )
 _LONGEST_ID: Final = 200
+_OF_MODELS: Final = frozenset({Operation.LIST_MODELS, Operation.GET_MODEL})
 _JSON: Final[Header] = (b"content-type", b"application/json")
 
 
@@ -148,7 +149,7 @@ class Ingress:
 
     async def _admitted(self, x: Exchange, request: Request, responder: Responder) -> None:
         x.principal = identify(x.snapshot, request.headers, request.query, x.started_us)
-        if x.call.operation in {Operation.LIST_MODELS, Operation.GET_MODEL}:
+        if x.call.operation in _OF_MODELS:
             self._models(x)
             return
         self._in_flight.enter(x)

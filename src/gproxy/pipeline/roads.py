@@ -115,7 +115,7 @@ def reachable(x: Exchange, resolution: Resolution) -> tuple[Resolution, bool]:
 
 def wants_array(x: Exchange) -> bool:
     """Whether a Gemini client reads its stream as one JSON array."""
-    return x.call.dialect is Dialect.GEMINI and x.stream and _SSE not in x.call.query.split("&")
+    return x.stream and x.call.dialect is Dialect.GEMINI and _SSE not in x.call.query.split("&")
 
 
 def translator_of(
@@ -125,6 +125,16 @@ def translator_of(
     vendor = candidate.provider.vendor
     names = Names(asked=x.model_asked, upstream=candidate.model_id)
     match way.way:
+        case Way.PASSTHROUGH:
+            return Passthrough(
+                x.call.dialect,
+                names,
+                streams=x.stream,
+                include_usage=peek.include_usage,
+                vendor_reports_unasked=not vendor.asks_usage,
+                operation=x.call.operation,
+                form=_content_type(x) if takes_form(x) else None,
+            )
         case Way.HUB:
             # Reading and writing dialects takes long to import; most gateways start without needing it.
             from gproxy.translate.hub import Hub, Setup
@@ -152,16 +162,8 @@ def translator_of(
             from gproxy.translate.embedding import Embed, Pair
 
             return Embed(Pair(way.dialect, way.to, names, way.loss, batch=x.call.batch))
-        case _:
-            return Passthrough(
-                x.call.dialect,
-                names,
-                streams=x.stream,
-                include_usage=peek.include_usage,
-                vendor_reports_unasked=not vendor.asks_usage,
-                operation=x.call.operation,
-                form=_content_type(x) if takes_form(x) else None,
-            )
+        case Way.LOCAL:
+            raise AssertionError("what is answered here has no translator")
 
 
 def carried(x: Exchange, way: Road[Endpoint]) -> Carried:
