@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from gproxy.pipeline.exchange import Exchange
@@ -13,6 +14,8 @@ from gproxy.wire.http import Header, end_to_end
 _TRAVELS: Final = frozenset(
     {b"content-type", b"content-language", b"content-disposition", b"openai-processing-ms", b"openai-version"}
 )
+# `Connection` may name one of the others as its own (RFC 9110 section 7.6.1).
+_READ: Final = _TRAVELS | {b"connection"}
 _NANO: Final = 1_000_000_000
 
 
@@ -32,8 +35,11 @@ def attempts_header(x: Exchange) -> list[Header]:
 
 def answer_headers(x: Exchange, model: str, reply: UpstreamReply, translator: Translator) -> list[Header]:
     """The head of a vendor's answer as the client gets it."""
-    # `Connection` is kept so far because it may name one of the others.
-    headers = end_to_end([pair for pair in reply.headers if pair[0] in _TRAVELS or pair[0] == b"connection"])
+    headers = [pair for pair in reply.headers if pair[0] in _READ]
+    for name, _ in headers:
+        if name == b"connection":
+            headers = end_to_end(headers)
+            break
     own_type = translator.content_type
     if own_type is not None:
         headers = [pair for pair in headers if pair[0] != b"content-type"]
@@ -72,6 +78,7 @@ def usd(nano: int) -> str:
     return f"{whole}.{fraction}" if fraction else str(whole)
 
 
+@lru_cache(maxsize=1024)
 def safe(text: str) -> bytes:
     """A value for a header from a name people chose: anything but printable ASCII becomes `?`."""
     if text.isascii() and text.isprintable():
