@@ -5,11 +5,13 @@ import json
 
 import pytest
 
+from gproxy.canonical.operation import Dialect
 from gproxy.errors import UpstreamFault
 from gproxy.pipeline.framing import unframed
 from gproxy.transport.replay import Answer, ScriptedReply
 from gproxy.wire.eventstream import Message, encode
 
+MESSAGES = Dialect.ANTHROPIC_MESSAGES
 FRAMED = [(b"content-type", b"application/vnd.amazon.eventstream"), (b"x", b"y")]
 
 
@@ -29,14 +31,16 @@ WANTED = b"".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 async def test_events_are_taken_out_of_their_frames(size: int) -> None:
     raw = chunk(START) + chunk(STOP)
-    reply = unframed(ScriptedReply(Answer([raw[i : i + size] for i in range(0, len(raw), size)], 200, FRAMED)))
+    reply = unframed(
+        ScriptedReply(Answer([raw[i : i + size] for i in range(0, len(raw), size)], 200, FRAMED)), MESSAGES
+    )
     assert reply.headers == [(b"content-type", b"text/event-stream"), (b"x", b"y")]
     assert reply.status == 200
     out = b""
     while piece := await reply.next():
         out += piece
     assert out == WANTED
-    assert await unframed(ScriptedReply(Answer([raw], 200, FRAMED))).read(10_000) == WANTED
+    assert await unframed(ScriptedReply(Answer([raw], 200, FRAMED)), MESSAGES).read(10_000) == WANTED
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,7 @@ async def test_events_are_taken_out_of_their_frames(size: int) -> None:
     [(b'{"message":"slow down"}', "slow down"), (b"oops", "throttlingException"), (b"{}", "throttlingException")],
 )
 async def test_an_exception_is_an_error_event(payload: bytes, text: str) -> None:
-    reply = unframed(ScriptedReply(Answer([exception("throttlingException", payload)], 200, FRAMED)))
+    reply = unframed(ScriptedReply(Answer([exception("throttlingException", payload)], 200, FRAMED)), MESSAGES)
     assert await reply.read(10_000) == (
         b'event: error\ndata: {"type":"error","error":{"type":"throttlingException","message":"%b"}}\n\n'
         % text.encode()
@@ -61,14 +65,14 @@ async def test_an_exception_is_an_error_event(payload: bytes, text: str) -> None
     ],
 )
 async def test_a_broken_stream_never_looks_finished(raw: bytes) -> None:
-    reply = unframed(ScriptedReply(Answer([raw], 200, FRAMED)))
+    reply = unframed(ScriptedReply(Answer([raw], 200, FRAMED)), MESSAGES)
     with pytest.raises(UpstreamFault):
         await reply.read(10_000)
 
 
 async def test_limits_and_aborts_hold() -> None:
     inner = ScriptedReply(Answer([chunk(START), chunk(STOP)], 200, FRAMED))
-    reply = unframed(inner)
+    reply = unframed(inner, MESSAGES)
     with pytest.raises(UpstreamFault):
         await reply.read(10)
     reply.abort()
@@ -77,4 +81,9 @@ async def test_limits_and_aborts_hold() -> None:
 
 def test_other_bodies_are_left_alone() -> None:
     reply = ScriptedReply(Answer([], 200, [(b"content-type", b"application/json")]))
-    assert unframed(reply) is reply
+    assert unframed(reply, MESSAGES) is reply
+
+
+def test_a_dialect_made_of_such_frames_reads_them_itself() -> None:
+    reply = ScriptedReply(Answer([chunk(START)], 200, FRAMED))
+    assert unframed(reply, Dialect.BEDROCK_CONVERSE) is reply

@@ -63,6 +63,20 @@ def test_a_flipped_bit_is_noticed(message: Message, data: st.DataObject) -> None
         read_all(bytes(raw))
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_what_came_before_a_bad_message_is_not_lost(size: int) -> None:
+    raw, decoder = PLAIN + EMPTY + PLAIN[:-1] + b"!", Decoder()
+    found: list[Message] = []
+
+    def read() -> None:
+        for i in range(0, len(raw), size):
+            found.extend(decoder.messages(raw[i : i + size]))
+
+    with pytest.raises(BadMessage):
+        read()
+    assert found == [Message({}, b"{'foo':'bar'}"), Message()]
+
+
 def test_a_cut_stream_and_impossible_lengths() -> None:
     decoder = Decoder()
     assert decoder.feed(PLAIN[:-1]) == []

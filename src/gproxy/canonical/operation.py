@@ -38,6 +38,12 @@ class Dialect(StrEnum):
     OPENAI_MODERATIONS = "openai_moderations"
     OPENAI_COMPLETIONS = "openai_completions"
     RERANK = "rerank"
+    BEDROCK_CONVERSE = "bedrock_converse"
+    """Amazon Bedrock's Converse. Vendors are spoken to in it; no client is."""
 
 
 GENERATE_DIALECTS = (Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI)
+"""What a client may speak to generate, and a vendor too."""
+
+VENDOR_DIALECTS = (*GENERATE_DIALECTS, Dialect.BEDROCK_CONVERSE)
+"""What a vendor may be spoken to in to generate: the clients' dialects, and those that only vendors have."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from gproxy.canonical.operation import GENERATE_DIALECTS, Dialect, Operation
+from gproxy.canonical.operation import GENERATE_DIALECTS, VENDOR_DIALECTS, Dialect, Operation
 from gproxy.channels.vendor import AuthScheme, Endpoint, EndpointTable, Support
 
 _MODELS: Final = (
@@ -54,7 +54,15 @@ STANDARD: Final[Mapping[Dialect, tuple[tuple[Operation, str, str, str], ...]]] =
         (Operation.LIST_MODELS, "GET", "/v1beta/models", ""),
         (Operation.GET_MODEL, "GET", "/v1beta/models/{model}", ""),
     ),
+    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
+    Dialect.BEDROCK_CONVERSE: (
+        (Operation.GENERATE, "POST", "/model/{model}/converse", ""),
+        (Operation.STREAM, "POST", "/model/{model}/converse-stream", ""),
+    ),
 }
+
+FRAMED: Final = frozenset({Dialect.BEDROCK_CONVERSE})
+"""Dialects whose streams are AWS event streams instead of server-sent events."""
 
 COUNTERS: Final[Mapping[Dialect, str]] = {
     Dialect.OPENAI_RESPONSES: "/v1/responses/input_tokens",
@@ -107,7 +115,14 @@ def spoken(dialects: Iterable[Dialect]) -> EndpointTable:
     """The standard native endpoints of these dialects."""
     return {
         (operation, dialect): Endpoint(
-            operation, dialect, Support.NATIVE, method, path, query, set_headers=ALWAYS_SET.get(dialect, ())
+            operation,
+            dialect,
+            Support.NATIVE,
+            method,
+            path,
+            query,
+            set_headers=ALWAYS_SET.get(dialect, ()),
+            framing="eventstream" if dialect in FRAMED else "sse",
         )
         for dialect in dialects
         for operation, method, path, query in STANDARD[dialect]
@@ -132,7 +147,7 @@ def completed(table: EndpointTable, preferred: Dialect | None) -> EndpointTable:
     """
     done = dict(table)
     for operation in (Operation.GENERATE, Operation.STREAM):
-        native = [d for d in GENERATE_DIALECTS if _native(table, operation, d)]
+        native = [d for d in VENDOR_DIALECTS if _native(table, operation, d)]
         if not native:
             continue
         to = preferred if preferred in native else native[0]

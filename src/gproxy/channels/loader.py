@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from gproxy.canonical.operation import GENERATE_DIALECTS, Dialect, Operation
+from gproxy.canonical.operation import VENDOR_DIALECTS, Dialect, Operation
 from gproxy.channels import families
 from gproxy.channels.address import parse_base_url
 from gproxy.channels.entries import lay_over, read_auth, read_dialects, read_quirks
@@ -188,7 +188,7 @@ class _Reader:
         if not whole:
             return found
         preferred = read_dialects([table["prefers"]], f"{prefix}prefers", self.complain) if "prefers" in table else ()
-        first = (*preferred, *(d for d in speaks if d in GENERATE_DIALECTS), None)
+        first = (*preferred, *(d for d in speaks if d in VENDOR_DIALECTS), None)
         return families.completed(found, first[0])
 
     def _variant(self, table: Mapping[str, Any], key: str) -> Variant:

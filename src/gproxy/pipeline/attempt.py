@@ -146,7 +146,7 @@ class Attempts:
                 with x.interruptible():
                     body = await _error_body(reply)
                 return self._failed(x, step, attempt, reply, body, translator.decode_error(body), translator)
-            return await self._answer(x, plan, step, attempt, unframed(reply), translator, talk)
+            return await self._answer(x, plan, step, attempt, unframed(reply, translator.dialect_out), translator, talk)
         except Refused:
             # The journal cannot promise what it was asked to: nothing was sent.
             self._relay.settle(x, attempt, Outcome.FAILED, 503, None)

@@ -1,7 +1,8 @@
 """Streams that arrive framed otherwise than as server-sent events, turned into those before anyone reads them.
 
 Amazon Bedrock wraps each event of a model's own stream, in base64, into a binary message with a checksum
-(https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModelWithResponseStream.html).
+(https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModelWithResponseStream.html). Converse is
+made of such messages itself, so its own dialect reads them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import binascii
 from collections.abc import Sequence
 from typing import Final
 
+from gproxy.canonical.operation import Dialect
 from gproxy.errors import Phase, UpstreamFault
 from gproxy.pipeline.ports import UpstreamReply
 from gproxy.wire import sse
@@ -21,10 +23,10 @@ _FRAMED: Final = b"application/vnd.amazon.eventstream"
 _SSE: Final = b"text/event-stream"
 
 
-def unframed(reply: UpstreamReply) -> UpstreamReply:
-    """The reply as a stream of server-sent events; itself when it is no binary event stream."""
+def unframed(reply: UpstreamReply, dialect: Dialect) -> UpstreamReply:
+    """The reply as `dialect` reads it: server-sent events taken out of a binary event stream; most replies as they are."""
     framed = any(name == b"content-type" and value.startswith(_FRAMED) for name, value in reply.headers)
-    return _Unframed(reply) if framed else reply
+    return _Unframed(reply) if framed and dialect is not Dialect.BEDROCK_CONVERSE else reply
 
 
 class _Unframed:

@@ -1,5 +1,7 @@
 """What a dialect must be able to do. Every folder here has one `PROTOCOL` that does it.
 
+A `PROTOCOL` is a `Dialogue`, or, where no client speaks the dialect, an `Outbound`: the half that faces vendors.
+
     client's body ──decode_request──► Request ──encode_request──► upstream's body
     upstream's body ──decode_response──► Response ──encode_response──► client's body
     upstream's stream ──StreamDecoder──► events ──StreamEncoder──► client's stream
@@ -85,22 +87,28 @@ class EncodeError(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Dialogue:
-    """One dialect: reading and writing requests, answers, streams and errors. Decoding raises `JsonProblem`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outbound:
+    """One dialect towards vendors: writing requests, reading what comes back. Decoding raises `JsonProblem`."""
 
     dialect: Dialect
-    decode_request: DecodeRequest
     encode_request: Callable[[Request, Losses], bytes]
     """For an upstream of this dialect; the request names the model as the upstream does."""
     decode_response: Callable[[bytes], Response]
     """Reads an upstream's whole answer."""
-    encode_response: Callable[[Response, ReplyFacts, Losses], bytes]
-    """Writes a whole answer for a client of this dialect."""
     stream_decoder: Callable[[], StreamDecoder]
     """Makes the reader of one upstream stream."""
-    stream_encoder: Callable[[ReplyFacts, Losses], StreamEncoder]
-    """Makes the writer of one client stream."""
     decode_error: Callable[[bytes], VendorError]
     """Reads an upstream's error body; never fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialogue(Outbound):
+    """One dialect on both sides: reading and writing requests, answers, streams and errors."""
+
+    decode_request: DecodeRequest
+    encode_response: Callable[[Response, ReplyFacts, Losses], bytes]
+    """Writes a whole answer for a client of this dialect."""
+    stream_encoder: Callable[[ReplyFacts, Losses], StreamEncoder]
+    """Makes the writer of one client stream."""
     encode_error: EncodeError

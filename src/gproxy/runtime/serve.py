@@ -154,10 +154,11 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
 
 
 def _load_translation() -> None:
-    from gproxy.protocols.registry import DIALOGUES
+    from gproxy.protocols.registry import DIALOGUES, OUTBOUND
 
     importlib.import_module("gproxy.translate.hub")
     list(DIALOGUES.values())
+    list(OUTBOUND.values())
 
 
 def _demo() -> Demo:

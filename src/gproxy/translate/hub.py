@@ -23,8 +23,8 @@ from gproxy.canonical.response import Response
 from gproxy.canonical.usage import UNKNOWN, Usage
 from gproxy.errors import Failure, Kind, Refused
 from gproxy.protocols.assembly import Assembler, as_events
-from gproxy.protocols.base import Dialogue, ReplyFacts, StreamDecoder, StreamEncoder
-from gproxy.protocols.registry import DIALOGUES
+from gproxy.protocols.base import Dialogue, Outbound, ReplyFacts, StreamDecoder, StreamEncoder
+from gproxy.protocols.registry import DIALOGUES, OUTBOUND
 from gproxy.translate.array import ArrayFrames
 from gproxy.translate.guard import ILLEGAL, Guard
 from gproxy.translate.legality import Broken, Watch
@@ -92,7 +92,7 @@ class Hub:
         self._setup = setup
         self._tally = tally
         self._client: Dialogue = DIALOGUES[setup.dialect]
-        self._upstream: Dialogue = DIALOGUES[setup.dialect_out]
+        self._upstream: Outbound = OUTBOUND[setup.dialect_out]
         self._facts = ReplyFacts(
             id=_ID_PREFIXES.get(setup.dialect, "") + setup.id.replace("-", ""),
             model=setup.names.asked,

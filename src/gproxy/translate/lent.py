@@ -12,11 +12,11 @@ from base64 import b64encode
 from typing import Final
 
 from gproxy.canonical.loss import Losses
-from gproxy.canonical.operation import GENERATE_DIALECTS, Dialect, Operation
+from gproxy.canonical.operation import VENDOR_DIALECTS, Dialect, Operation
 from gproxy.wire.json import JsonProblem
 
 _MARK: Final = b'"gproxy'
-_TAGGED: Final = re.compile(rb'(?<!\\)"gproxy(?:_|\.(?:next:|of:|(?:' + "|".join(GENERATE_DIALECTS).encode() + rb"):))")
+_TAGGED: Final = re.compile(rb'(?<!\\)"gproxy(?:_|\.(?:next:|of:|(?:' + "|".join(VENDOR_DIALECTS).encode() + rb"):))")
 # Gemini's field is one of bytes: what stands in it is base64 once more. The digits that a whole mark fixes.
 _IN_BASE64: Final = tuple(b'"' + b64encode(mark)[:9] for mark in (b"gproxy.", b"~gproxy."))
 _WRITTEN: Final = frozenset({Operation.GENERATE, Operation.STREAM})

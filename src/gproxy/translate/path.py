@@ -16,8 +16,8 @@ from enum import Enum
 from typing import Final, Generic, Protocol, TypeVar
 
 from gproxy.canonical.loss import LossPolicy
-from gproxy.canonical.operation import GENERATE_DIALECTS, Dialect, Operation
-from gproxy.protocols.registry import DIALOGUES
+from gproxy.canonical.operation import GENERATE_DIALECTS, VENDOR_DIALECTS, Dialect, Operation
+from gproxy.protocols.registry import DIALOGUES, OUTBOUND
 from gproxy.translate import counting
 
 
@@ -135,7 +135,7 @@ def _translated(
             return None
         return Road(Way.EMBED, operation, dialect, to, entry, loss)
     # What the table says comes first; a model that is served in another dialect is reached in that one.
-    others = dict.fromkeys([*([to] if to else ()), *GENERATE_DIALECTS])
+    others = dict.fromkeys([*([to] if to else ()), *VENDOR_DIALECTS])
     return _hub(vendor, operation, dialect, model, tuple(others), loss)
 
 
@@ -152,6 +152,6 @@ def _hub(
     for asked in (operation, _SWAPPED[operation]):
         for other in others:
             entry = vendor.endpoint(asked, other, model)
-            if entry is not None and entry.support == "native" and other in DIALOGUES:
+            if entry is not None and entry.support == "native" and other in OUTBOUND:
                 return Road(Way.HUB, asked, dialect, other, entry, loss)
     return None

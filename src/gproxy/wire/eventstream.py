@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -55,20 +56,25 @@ class Decoder:
 
     def feed(self, chunk: bytes) -> list[Message]:
         """The messages this chunk completes."""
+        return list(self.messages(chunk))
+
+    def messages(self, chunk: bytes) -> Iterator[Message]:
+        """The same, one by one, so that what came before a bad message is not lost. To be read to its end."""
         held = self._held
         held += chunk
-        out: list[Message] = []
         at = 0
-        while len(held) - at >= self._need:
-            if self._need == _PRELUDE.size:
-                self._need = self._total(held, at)
-                continue
-            out.append(_message(bytes(held[at : at + self._need])))
-            at += self._need
-            self._need = _PRELUDE.size
-        if at:
-            del held[:at]
-        return out
+        try:
+            while len(held) - at >= self._need:
+                if self._need == _PRELUDE.size:
+                    self._need = self._total(held, at)
+                    continue
+                whole = bytes(held[at : at + self._need])
+                at += self._need
+                self._need = _PRELUDE.size
+                yield _message(whole)
+        finally:
+            if at:
+                del held[:at]
 
     def end(self) -> None:
         """At the end of the stream: raises `BadMessage` when it broke off inside a message."""

@@ -30,7 +30,7 @@ from gproxy.canonical.request import (
     Turn,
 )
 from gproxy.protocols.anthropic_messages.dialogue import PROTOCOL
-from gproxy.protocols.anthropic_messages.settings import generation
+from gproxy.protocols.claude import generation
 
 OWN = Dialect.ANTHROPIC_MESSAGES
 HI = Turn(Role.USER, (Text("hi"),))

@@ -2,19 +2,11 @@
 
 What a client of this dialect said goes back word for word, and its vendor judges it. What comes from elsewhere is
 fitted to what servers accept, and every change of meaning is a named loss. Which form of thinking and which
-sampling a model accepts depends on its generation, and the dialect's model names tell it (Anthropic docs,
-"Adaptive thinking", "Effort", "Migration guide"):
-
-| generation | thinking                      | temperature, top_p, top_k |
-| ---        | ---                           | ---                       |
-| before 4.6 | a budget in tokens            | accepted                  |
-| 4.6        | adaptive, with an effort word | accepted                  |
-| from 4.7   | adaptive, with an effort word | refused                   |
+sampling a model accepts depends on its generation (`protocols.claude`).
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gproxy.canonical.loss import Feature, Losses
@@ -35,6 +27,7 @@ from gproxy.canonical.request import (
 )
 from gproxy.protocols.anthropic_messages.blocks import marker
 from gproxy.protocols.anthropic_messages.content import OWN, marked
+from gproxy.protocols.claude import ADAPTIVE, LEAST_BUDGET, accepted, closed, effort_word, generation
 from gproxy.protocols.effort import budget_of, effort_of
 from gproxy.protocols.reading import at, flag, integer, of_own, problem, required_text, table, tables, text, texts
 
@@ -43,8 +36,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_TOKENS: Final = 8192
 """The cap of an answer when the client gave none; this dialect demands one. Every current model allows it."""
-LEAST_BUDGET: Final = 1024
-"""The smallest thinking budget that servers accept, in tokens."""
 
 _EFFORTS: Final = {effort.value: effort for effort in Effort}
 _MODES: Final = {"auto": ToolMode.AUTO, "any": ToolMode.REQUIRED, "none": ToolMode.NONE}
@@ -61,16 +52,9 @@ _OFFERED: Final = {
     ServerToolKind.WEB_FETCH: ("web_fetch_20250910", "web_fetch"),
     ServerToolKind.CODE_EXECUTION: ("code_execution_20250825", "code_execution"),
 }
-_GENERATION: Final = re.compile(r"claude-(?:[a-z]+-)*(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 _SHOWN: Final = {"none": "omitted", "auto": "summarized", "concise": "summarized", "detailed": "summarized"}
 _TIERS_IN: Final = {"standard_only": "default"}
 _TIERS_OUT: Final = {"auto": "auto", "priority": "auto", "default": "standard_only", "standard": "standard_only"}
-
-
-def generation(model: str) -> tuple[int, int] | None:
-    """The generation a model's name states (`claude-opus-4-7` is 4.7); None when it states none."""
-    found = _GENERATION.search(model)
-    return (int(found[1]), int(found[2] or 0)) if found else None
 
 
 # --- reading ---
@@ -274,12 +258,12 @@ def put_reasoning(body: dict[str, Any], request: Request, config: dict[str, Any]
         losses.add(Feature.REASONING, "reasoning")  # a forced call and thinking exclude each other
         return
     since = generation(request.model)
-    if since is not None and since >= (4, 6):
+    if since is not None and since >= ADAPTIVE:
         thinking: dict[str, Any] = {"type": "adaptive"}
         if effort is None and said.budget is not None:
             effort = effort_of(said.budget)
             losses.add(Feature.REASONING, "reasoning")
-        put(config, effort=_effort_word(effort, since, losses))
+        put(config, effort=effort_word(effort, since, losses))
     else:
         budget = said.budget if said.budget is not None else budget_of(effort or Effort.MEDIUM)
         fitting = _fitting(budget, body, losses)
@@ -288,16 +272,6 @@ def put_reasoning(body: dict[str, Any], request: Request, config: dict[str, Any]
         thinking = {"type": "enabled", "budget_tokens": fitting}
     put(thinking, display=_SHOWN.get(said.show or ""))
     body["thinking"] = thinking
-
-
-def _effort_word(effort: Effort | None, since: tuple[int, int], losses: Losses) -> str | None:
-    if effort is Effort.MINIMAL:
-        losses.add(Feature.REASONING, "reasoning")
-        return Effort.LOW.value
-    if effort is Effort.XHIGH and since < (4, 7):
-        losses.add(Feature.REASONING, "reasoning")
-        return Effort.HIGH.value
-    return None if effort is None else effort.value
 
 
 def _fitting(budget: int, body: dict[str, Any], losses: Losses) -> int | None:
@@ -321,7 +295,9 @@ def put_sampling(body: dict[str, Any], request: Request, losses: Losses, *, own:
     sampling = request.sampling
     temperature, top_p, top_k, stop = sampling.temperature, sampling.top_p, sampling.top_k, sampling.stop
     if not own:
-        temperature, top_p, top_k = _accepted(body, request, losses)
+        temperature, top_p, top_k = accepted(
+            request, losses, thinks=body.get("thinking", {}).get("type") not in (None, "disabled")
+        )
         if stop is not None:
             kept = tuple(word for word in stop if word.strip())
             if len(kept) < len(stop):
@@ -339,29 +315,6 @@ def put_sampling(body: dict[str, Any], request: Request, losses: Losses, *, own:
             losses.add(feature, feature.value)
 
 
-def _accepted(body: dict[str, Any], request: Request, losses: Losses) -> tuple[float | None, float | None, int | None]:
-    sampling, since = request.sampling, generation(request.model)
-    temperature, top_p, top_k = sampling.temperature, sampling.top_p, sampling.top_k
-    thinks = body.get("thinking", {}).get("type") not in (None, "disabled")
-    if thinks or (since is not None and since >= (4, 7)):
-        if temperature not in (None, 1):
-            losses.add(Feature.TEMPERATURE, "temperature")
-        if top_p not in (None, 1):
-            losses.add(Feature.TOP_P, "top_p")
-        if top_k is not None:
-            losses.add(Feature.TOP_K, "top_k")
-        return None, None, None
-    if temperature is not None and temperature > 1:
-        losses.add(Feature.TEMPERATURE, "temperature")
-        temperature = 1
-    if temperature is not None and top_p is not None:
-        # Models since 4.1 take one of them; the whole distribution is no restriction.
-        if top_p != 1:
-            losses.add(Feature.TOP_P, "top_p")
-        top_p = None
-    return temperature, top_p, top_k
-
-
 def put_output(body: dict[str, Any], request: Request, config: dict[str, Any], losses: Losses, *, own: bool) -> None:
     """Write the form of the answer."""
     output = request.output
@@ -373,25 +326,10 @@ def put_output(body: dict[str, Any], request: Request, config: dict[str, Any], l
     elif "format" in known:
         config["format"] = known["format"]
     elif output.kind is OutputKind.SCHEMA and output.schema is not None:
-        schema = output.schema if own else _closed(output.schema, losses)
+        schema = output.schema if own else closed(output.schema, losses)
         config["format"] = {"type": "json_schema", "schema": schema}
     elif output.kind is not OutputKind.TEXT:
         losses.add(Feature.OUTPUT_FORMAT, "response_format")
-
-
-def _closed(schema: Any, losses: Losses) -> Any:
-    """A schema whose objects say that they have no other fields, as servers demand."""
-    if isinstance(schema, list):
-        return [_closed(item, losses) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    out = {key: value if key in ("enum", "const", "default", "examples") else _closed(value, losses)
-           for key, value in schema.items()}  # fmt: skip
-    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
-        if schema.get("additionalProperties") is not None:
-            losses.add(Feature.OUTPUT_FORMAT, "response_format")
-        out["additionalProperties"] = False
-    return out
 
 
 def put_tier(body: dict[str, Any], tier: str | None, losses: Losses) -> None:
