@@ -192,8 +192,8 @@ def compose(ask: Ask, wish: Behaviour, number: int) -> Answer:
     if thought and total == thought and cap is not None and thought >= cap:
         stop = "length"
 
-    writes = wish.cache_write if ask.dialect is Dialect.ANTHROPIC_MESSAGES else 0
-    writes_1h = wish.cache_write_1h if ask.dialect is Dialect.ANTHROPIC_MESSAGES else 0
+    tells = ask.dialect in {Dialect.ANTHROPIC_MESSAGES, Dialect.BEDROCK_CONVERSE}
+    writes, writes_1h = (wish.cache_write, wish.cache_write_1h) if tells else (0, 0)
     return Answer(
         number,
         parts,

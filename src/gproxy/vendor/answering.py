@@ -17,10 +17,8 @@ from gproxy.vendor.scripts import Scripts
 from gproxy.vendor.sending import Delivery, Header, head
 from gproxy.vendor.tally import How, now_us
 from gproxy.vendor.voice import Frame, encode
-from gproxy.vendor.voices import VOICES
 
 _JSON: Final = (b"content-type", b"application/json")
-_SSE: Final = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_STORE: Final = (b"cache-control", b"no-cache")
 
 Content = tuple[int, list[Header], bytes]
@@ -53,6 +51,8 @@ def refusal(attempt: Attempt, status: int, text: str, param: str | None) -> Cont
     """An error (or an empty 200) in the request's own dialect."""
     wish = attempt.wish
     lines = [_JSON, *attempt.voice.headers(attempt.number), *_extra(wish)]
+    if status >= 400:
+        lines += attempt.voice.error_headers(status, wish.code, text)
     if wish.retry_after is not None:
         lines.append((b"retry-after", wish.retry_after.encode("latin-1", "replace")))
     kind = "empty" if status < 400 else wish.body
@@ -101,7 +101,7 @@ def content(attempt: Attempt) -> Content:
         case _:
             made = compose(ask, wish, attempt.number)
             attempt.declared, attempt.tokens_sent = made.usage, made.usage.output or 0
-            body, attempt.usage_sent = VOICES[ask.dialect].whole(ask, made, wish.usage, now_us() // 1_000_000)
+            body, attempt.usage_sent = attempt.voice.whole(ask, made, wish.usage, now_us() // 1_000_000)
             return wish.status, lines, body
 
 
@@ -170,8 +170,8 @@ async def _stream(attempt: Attempt, world: World) -> How:
     made = compose(ask, wish, attempt.number)
     attempt.declared = made.usage
     attempt.open_ended = wish.fail == "endless"
-    frames = VOICES[ask.dialect].stream(ask, made, wish.usage, now_us() // 1_000_000)
-    kind = _JSON if ask.dialect is Dialect.GEMINI and not ask.sse else _SSE
+    frames = attempt.voice.stream(ask, made, wish.usage, now_us() // 1_000_000)
+    kind = _JSON if ask.dialect is Dialect.GEMINI and not ask.sse else (b"content-type", attempt.voice.stream_type)
     if ask.dialect is Dialect.GEMINI and ask.sse:
         kind = (b"content-type", b"text/event-stream")
     headers = [kind, _NO_STORE, *attempt.voice.headers(attempt.number), *_extra(wish), *faults.odd_headers(attempt)]

@@ -41,6 +41,8 @@ class Ask:
     stream: bool = False
     sse: bool = True
     """Gemini: server-sent events rather than a JSON array."""
+    framed: bool = False
+    """Anthropic on Bedrock: the events come in AWS's frames."""
     include_usage: bool = False
     """OpenAI chat: the client wants the usage chunk."""
     max_output: int | None = None

@@ -93,9 +93,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     prefix_cache: bool = False
     """Declare as read from a cache what a request begins with and the same key has sent before."""
     cache_write: Tokens = 0
-    """Prompt tokens written to a 5 minute cache (Anthropic only)."""
+    """Prompt tokens written to a 5 minute cache (Anthropic and Converse only)."""
     cache_write_1h: Tokens = 0
-    """Prompt tokens written to a 1 hour cache (Anthropic only)."""
+    """Prompt tokens written to a 1 hour cache (Anthropic and Converse only)."""
     text: str | None = None
     """The answer's words, instead of the synthetic ones."""
     tools: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None

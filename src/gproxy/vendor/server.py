@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from gproxy.vendor import aws
 from gproxy.vendor.answering import answer, content, is_immediate, refusal
 from gproxy.vendor.ask import Ask, BadAsk
 from gproxy.vendor.attempt import Attempt
@@ -29,7 +30,7 @@ from gproxy.vendor.scripts import Gate, Script, Scripts
 from gproxy.vendor.sending import Coder, Header, head, splitter
 from gproxy.vendor.tally import How, Seen, Tally, digest, now_us
 from gproxy.vendor.voice import encode
-from gproxy.vendor.voices import VOICES, model_hint, read, voice_of
+from gproxy.vendor.voices import VOICES, model_hint, on_bedrock, read, voice_for, voice_of
 
 if TYPE_CHECKING:
     import ssl
@@ -157,7 +158,7 @@ class VendorServer:
         except BadAsk as error:
             problem = (400, str(error), error.param)
         if ask is not None and ask.dialect in VOICES and request.method != "GET":
-            voice = VOICES[ask.dialect]
+            voice = voice_for(ask)
         model = ask.model if ask is not None else model_hint(request.path, request.body)
         key = _key_of(request)
         number = self.tally.next_number()
@@ -279,6 +280,8 @@ async def _drained(connection: Connection) -> How:
 def _key_of(request: Request) -> str | None:
     headers = request.headers
     bearer = headers.get(b"authorization", b"")
+    if bearer.startswith(b"AWS4"):
+        return aws.access_key(bearer)
     if bearer[:7].lower() == b"bearer " and bearer[7:].strip():
         return bearer[7:].strip().decode("latin-1")
     for name in (b"x-api-key", b"x-goog-api-key", b"api-key"):
@@ -293,6 +296,8 @@ def _refusal_of(request: Request, key: str | None, model: str, ask: Ask | None) 
     """What a real vendor would refuse: no or bad keys, unknown calls and models."""
     if request.method in {"GET", "HEAD"} and request.path == "/":
         return (200, "", None)
+    if on_bedrock(request.path) and (refused := aws.refusal(request)) is not None:
+        return refused
     if not key:
         return (401, "You didn't provide an API key.", None)
     if key.startswith("bad"):

@@ -33,6 +33,10 @@ class Frame:
     end: bool = False
 
 
+def _no_headers(status: int, code: str | None, message: str) -> list[tuple[bytes, bytes]]:  # noqa: ARG001 - the shape of every voice
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Voice:
     """One dialect.
@@ -47,6 +51,10 @@ class Voice:
     error: Callable[[int, str | None, str, str | None, int], bytes]
     error_frame: Callable[[int, str | None, str], Frame]
     headers: Callable[[int], list[tuple[bytes, bytes]]]
+    stream_type: bytes = b"text/event-stream; charset=utf-8"
+    """The content type of its streams."""
+    error_headers: Callable[[int, str | None, str], list[tuple[bytes, bytes]]] = _no_headers
+    """What stands in the head of an error beside its body: `(status, code, message)`."""
 
 
 def sse(data: bytes, event: str | None = None) -> bytes:

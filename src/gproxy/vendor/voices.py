@@ -14,23 +14,50 @@ from urllib.parse import unquote
 import msgspec
 
 from gproxy.canonical.operation import Dialect, Operation
-from gproxy.vendor import anthropic_messages, embeddings, gemini, openai_chat, openai_responses
+from gproxy.vendor import (
+    anthropic_messages,
+    bedrock_converse,
+    bedrock_invoke,
+    embeddings,
+    gemini,
+    openai_chat,
+    openai_responses,
+)
 from gproxy.vendor.ask import Ask, BadAsk
 from gproxy.vendor.voice import Voice
 
 VOICES: Final[dict[Dialect, Voice]] = {
     voice.dialect: voice
-    for voice in (openai_chat.VOICE, openai_responses.VOICE, anthropic_messages.VOICE, gemini.VOICE)
+    for voice in (
+        openai_chat.VOICE,
+        openai_responses.VOICE,
+        anthropic_messages.VOICE,
+        gemini.VOICE,
+        bedrock_converse.VOICE,
+    )
 }
 
 _GEMINI: Final = re.compile(r"(?:^|/)models/(.+):([A-Za-z]+)$", re.DOTALL)
 _MODELS: Final = re.compile(r"/models(?:/(.+))?$", re.DOTALL)
+_BEDROCK: Final = re.compile(r"/model/([^/]+)/(converse|converse-stream|invoke|invoke-with-response-stream)$")
 _DEPLOYMENT: Final = re.compile(r"/deployments/([^/]+)/")
 _decode: Final = msgspec.json.Decoder().decode
 
 
+def on_bedrock(path: str) -> bool:
+    """Whether this is a call of Bedrock's own runtime, which takes AWS's signatures."""
+    return _BEDROCK.search(path) is not None
+
+
+def voice_for(ask: Ask) -> Voice:
+    """Who answers a request that was read."""
+    return bedrock_invoke.VOICE if ask.framed else VOICES[ask.dialect]
+
+
 def voice_of(path: str, headers: Mapping[bytes, bytes]) -> Voice:
     """In whose shape an error for this request is written, whatever the request is."""
+    if on_bedrock(path):
+        return bedrock_converse.VOICE
     if path.endswith(("/messages", "/messages/count_tokens")) or b"anthropic-version" in headers:
         return anthropic_messages.VOICE
     if _GEMINI.search(path) or "/v1beta" in path or b"x-goog-api-key" in headers:
@@ -74,6 +101,11 @@ def read(method: str, path: str, query: str, body: bytes) -> Ask | None:
         return anthropic_messages.read(_object(body), counting=True)
     if path.endswith("/embeddings"):
         return embeddings.read_openai(_object(body))
+    called = _BEDROCK.search(path)
+    if called is not None:
+        model, verb = unquote(called.group(1)), called.group(2)
+        reader = bedrock_converse.read if verb.startswith("converse") else bedrock_invoke.read
+        return reader(_object(body), model, stream=verb.endswith("stream"))
     match = _GEMINI.search(path)
     return None if match is None else _verb(unquote(match.group(1)), match.group(2), query, body)
 
@@ -96,7 +128,7 @@ def _verb(model: str, verb: str, query: str, body: bytes) -> Ask | None:
 
 def model_hint(path: str, body: bytes) -> str:
     """The model's name when the call itself could not be read: from the path, else from the body's first field."""
-    match = _GEMINI.search(path)
+    match = _GEMINI.search(path) or _BEDROCK.search(path)
     if match is not None:
         return unquote(match.group(1))
     found = re.search(rb'"model"\s*:\s*"([^"\\]{1,300})"', body[:200_000])
