@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gproxy.canonical.loss import Losses
-from gproxy.canonical.operation import GENERATE_DIALECTS, Dialect
+from gproxy.canonical.operation import GENERATE_DIALECTS, VENDOR_DIALECTS, Dialect
 from gproxy.canonical.part import Image, Part, Refusal, ServerToolCall, Text, Thinking, ToolCall
 from gproxy.canonical.response import Response, StopReason
 from gproxy.errors import Refused
@@ -34,7 +34,7 @@ from gproxy.wire.json import JsonProblem
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "fidelity.md"
-CHAT, RESPONSES, MESSAGES, GEMINI = GENERATE_DIALECTS
+CHAT, RESPONSES, MESSAGES, GEMINI, CONVERSE = VENDOR_DIALECTS
 NAMES: Final = {CHAT: "OpenAI chat", RESPONSES: "OpenAI Responses", MESSAGES: "Anthropic Messages", GEMINI: "Gemini"}
 FOLDERS: Final = {
     CHAT: ("openai-chat", "openai-compat"),
@@ -360,7 +360,24 @@ def page(fixtures: Path) -> str:
             lines.append(f"- **{NAMES[client]}**: in {one.answers} answers {_counted(one.losses)}; "
                          f"in {one.requests} requests {_counted(one.request_losses)}.")  # fmt: skip
         lines.append("")
+    lines += converse(cases)
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def converse(cases: dict[Dialect, list[Recorded]]) -> list[str]:
+    """What recorded requests lose on the way to Converse; no answers of it are recorded."""
+    lines = [
+        "## Requests to Bedrock Converse",
+        "",
+        "No answers of Converse are recorded; what it answers is tested against the simulated vendor. Recorded requests of",
+        "other dialects on their way to it lose:",
+        "",
+    ]
+    for client in GENERATE_DIALECTS:
+        found = Score()
+        request_losses(found, client, CONVERSE, cases[client])
+        lines.append(f"- **{NAMES[client]}**: in {found.requests} requests {_counted(found.request_losses)}.")
+    return lines
 
 
 def main() -> int:

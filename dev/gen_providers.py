@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from gproxy.canonical.operation import GENERATE_DIALECTS, Dialect, Operation
+from gproxy.canonical.operation import VENDOR_DIALECTS, Dialect, Operation
 from gproxy.channels.auth.table import SCHEMES
 from gproxy.channels.loader import catalog
 from gproxy.channels.vendor import Endpoint, Support, Vendor
@@ -18,7 +18,8 @@ HEAD = """# Providers and channels
 <!-- Written by dev/gen_providers.py from src/gproxy/channels/catalog/. Change the catalog, then run it again. -->
 
 A **channel** is a kind of vendor; a **provider** is one channel with your settings and your credentials. Every channel
-serves all four generate dialects: *native* ones go through as they are, the others are translated.
+serves all four generate dialects: *native* ones go through as they are, the others are translated. `bedrock_converse`
+is a dialect that only vendors speak, so every client's request is translated on its way there.
 
 ```toml
 [[providers]]
@@ -80,7 +81,7 @@ def page() -> str:
 
 
 def _row(vendor: Vendor) -> str:
-    also = sorted({str(e.operation) for e in _native(vendor) if e.dialect not in GENERATE_DIALECTS})
+    also = sorted({str(e.operation) for e in _native(vendor) if e.dialect not in VENDOR_DIALECTS})
     cells = (
         f"[`{vendor.name}`](#{vendor.name})",
         vendor.label,
@@ -143,7 +144,7 @@ def _speaks(vendor: Vendor) -> list[str]:
         for entry in table.values()
         if entry.operation is Operation.GENERATE and entry.support is Support.NATIVE
     }
-    return [str(dialect) for dialect in GENERATE_DIALECTS if dialect in spoken]
+    return [str(dialect) for dialect in VENDOR_DIALECTS if dialect in spoken]
 
 
 def _fields(vendor: Vendor) -> str:

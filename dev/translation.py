@@ -9,7 +9,7 @@ import copy
 import json
 from typing import Any, Final
 
-from gproxy.canonical.operation import GENERATE_DIALECTS, Dialect
+from gproxy.canonical.operation import GENERATE_DIALECTS, VENDOR_DIALECTS, Dialect
 from gproxy.canonical.request import Effort
 from gproxy.protocols.anthropic_messages.settings import DEFAULT_MAX_TOKENS
 from gproxy.protocols.effort import BUDGETS, effort_of
@@ -17,8 +17,16 @@ from gproxy.translate.hub import Hub, Setup
 from gproxy.translate.tally import Tally
 from gproxy.translate.translator import Names
 
-CHAT, RESPONSES, MESSAGES, GEMINI = GENERATE_DIALECTS
-NAMES: Final = {CHAT: "OpenAI chat", RESPONSES: "OpenAI Responses", MESSAGES: "Anthropic Messages", GEMINI: "Gemini"}
+CHAT, RESPONSES, MESSAGES, GEMINI, CONVERSE = VENDOR_DIALECTS
+NAMES: Final = {
+    CHAT: "OpenAI chat",
+    RESPONSES: "OpenAI Responses",
+    MESSAGES: "Anthropic Messages",
+    GEMINI: "Gemini",
+    CONVERSE: "Bedrock Converse",
+}
+MODELS: Final = {CONVERSE: "amazon.nova-2-lite-v1:0"}
+"""What is asked for where the dialect's words depend on the model."""
 PNG: Final = "iVBORw0KGgo="
 SCHEMA: Final = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 
@@ -276,6 +284,9 @@ the bytes go through as they are. Elsewhere the request, the answer, the stream 
   to its vendor unharmed when the conversation goes on there.
 - **Counting tokens** asks a vendor's counter, in whatever dialect it is; where there is none the answer is an estimate
   and says so in `x-gproxy-estimate: true`. Counting uses no limit and costs nothing.
+- **Bedrock Converse** is spoken to vendors only. What it has no word for goes into the model's own fields, in the words
+  of the model's family (Claude, Nova, Mistral, Cohere), told from its id; the column is that of Nova 2. Models of other
+  families lose thinking, `top_k` and cache points; the ARN of a profile of your own keeps the cache points.
 - `previous_response_id` works only with providers that speak the Responses API themselves; elsewhere it is a 400.
 
 ## Reasoning effort and budgets
@@ -298,19 +309,20 @@ A budget below or at a step becomes that step's word:
 def lost(client: Dialect, upstream: Dialect, probe: dict[str, Any]) -> list[str]:
     """The features that this request loses on this road."""
     body = {"model": "m", **copy.deepcopy(BASES[client]), **copy.deepcopy(probe)}
-    setup = Setup(client, upstream, Names("m", "m"), streams=False, upstream_streams=False)
+    names = Names("m", MODELS.get(upstream, "m"))
+    setup = Setup(client, upstream, names, streams=False, upstream_streams=False)
     hub = Hub(setup, Tally())
     hub.request(json.dumps(body).encode())
     return [loss.feature.value for loss in hub.losses.found]
 
 
 def _table(client: Dialect) -> list[str]:
-    others = [dialect for dialect in GENERATE_DIALECTS if dialect is not client]
+    others = [dialect for dialect in VENDOR_DIALECTS if dialect is not client]
     lines = [
         f"## What {NAMES[client]} clients can say",
         "",
         f"| | {' | '.join(f'to {NAMES[other]}' for other in others)} |",
-        "| --- | --- | --- | --- |",
+        f"| --- {'| --- ' * len(others)}|",
     ]
     for label, probe in PROBES[client].items():
         cells = (", ".join(f"loses `{name}`" for name in lost(client, other, probe)) or "yes" for other in others)

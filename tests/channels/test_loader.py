@@ -102,7 +102,7 @@ def test_a_model_decides_where_a_cloud_serves_several_families() -> None:
         ("bedrock", "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", "openai.gpt-oss-20b-1:0"),
     ):
         vendor = catalog()[name]
-        assert vendor.speaks(model=claude) == (Dialect.ANTHROPIC_MESSAGES,)
+        assert set(vendor.speaks(model=claude)) & set(GENERATE_DIALECTS) == {Dialect.ANTHROPIC_MESSAGES}
         chat = vendor.endpoint(Operation.STREAM, Dialect.OPENAI_CHAT, claude)
         assert chat is not None
         assert chat.to is Dialect.ANTHROPIC_MESSAGES
@@ -112,10 +112,16 @@ def test_a_model_decides_where_a_cloud_serves_several_families() -> None:
         assert Dialect.ANTHROPIC_MESSAGES not in vendor.speaks(model=other)
 
 
-def test_bedrock_streams_claude_in_event_streams() -> None:
-    entry = catalog()["bedrock"].endpoint(Operation.STREAM, Dialect.ANTHROPIC_MESSAGES, "anthropic.claude-x")
+@pytest.mark.parametrize(
+    ("dialect", "model"),
+    [(Dialect.ANTHROPIC_MESSAGES, "anthropic.claude-x"), (Dialect.BEDROCK_CONVERSE, "meta.llama3-3-70b-instruct-v1:0")],
+)
+def test_bedrock_streams_in_event_streams(dialect: Dialect, model: str) -> None:
+    vendor = catalog()["bedrock"]
+    entry = vendor.endpoint(Operation.STREAM, dialect, model)
     assert entry is not None
     assert entry.framing == "eventstream"
+    assert dialect in vendor.speaks(Operation.STREAM, model)
 
 
 def test_tokens_are_counted_locally_where_a_vendor_cannot() -> None:

@@ -83,8 +83,14 @@ def url(channel: str, settings: dict[str, Any], dialect: Dialect, operation: Ope
         (
             "bedrock",
             {"region": "eu-west-1"},
-            "openai_chat",
-            "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1/chat/completions",
+            "bedrock_converse",
+            "https://bedrock-runtime.eu-west-1.amazonaws.com/model/{model}/converse",
+        ),
+        (
+            "custom",
+            {"base_url": "http://h:1", "dialect": "bedrock_converse"},
+            "bedrock_converse",
+            "http://h:1/model/{model}/converse",
         ),
         ("custom", {"base_url": "http://h:1/v1"}, "openai_chat", "http://h:1/v1/chat/completions"),
         ("custom", {"base_url": "https://h/paas/v4"}, "openai_chat", "https://h/paas/v4/chat/completions"),

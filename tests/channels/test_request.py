@@ -173,6 +173,13 @@ def test_betas_of_the_provider_join_the_callers() -> None:
             b"/model/us.anthropic.claude-haiku-4-5-20251001-v1%3A0/invoke-with-response-stream",
         ),
         (
+            "bedrock",
+            "bedrock_converse",
+            "generate",
+            "arn:aws:bedrock:us-east-1:1:inference-profile/us.amazon.nova-lite-v1:0",
+            b"/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.amazon.nova-lite-v1%3A0/converse",
+        ),
+        (
             "vertex",
             "anthropic_messages",
             "stream",
@@ -240,6 +247,8 @@ def test_accept_says_what_is_expected() -> None:
     assert accept("openai", Operation.SPEECH, "openai_audio") == b"*/*"
     bedrock = accept("bedrock", Operation.STREAM, "anthropic_messages", "anthropic.claude-x")
     assert bedrock == b"application/vnd.amazon.eventstream"
+    converse = accept("bedrock", Operation.STREAM, "bedrock_converse", "amazon.nova-lite-v1:0")
+    assert converse == b"application/vnd.amazon.eventstream"
 
 
 def test_uploads_keep_their_content_type_and_reads_have_none() -> None:

@@ -18,6 +18,7 @@ from gproxy.channels.verdicts import (
     VerdictKind,
     judge,
     judge_fault,
+    named_error,
     read_error,
 )
 from gproxy.errors import Phase, UpstreamFault
@@ -93,6 +94,17 @@ def test_the_shared_table(status: int, kind: str, retryable: bool) -> None:
         ("vertex", 403, {"reasons": ("IAM_PERMISSION_DENIED",)}, "bad_key", "credential_model", 60),
         ("bedrock", 403, {"type": "AccessDeniedException"}, "bad_key", "credential_model", 60),
         ("bedrock", 403, {"type": "UnrecognizedClientException"}, "bad_key", "credential", None),
+        (
+            "bedrock",
+            403,
+            {
+                "type": "AccessDeniedException",
+                "message": "Authentication failed: Please make sure your API Key is valid.",
+            },
+            "bad_key",
+            "credential",
+            None,
+        ),
         ("bedrock", 424, {"type": "ModelErrorException"}, "broken", "credential_model", None),
         ("deepseek", 402, {}, "rate_limited", "credential", 300),
         ("openrouter", 402, {}, "rate_limited", "credential", 30),
@@ -246,6 +258,29 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "kind", "scope"),
+    [
+        (403, b"AccessDeniedException:http://internal.amazon.com/coral/", "bad_key", "credential_model"),
+        (403, b"InvalidSignatureException", "bad_key", "credential"),
+        (429, b"ThrottlingException", "rate_limited", "credential_model"),
+        (429, b"ModelNotReadyException:", "overloaded", "credential_model"),
+        (400, b"ThrottlingException", "rate_limited", "credential_model"),
+        (400, b"ValidationException", "client_error", "credential_model"),
+        (408, b"ModelTimeoutException", "overloaded", "credential_model"),
+        (503, b"", "overloaded", "credential_model"),
+    ],
+)
+def test_an_error_that_a_header_names(status: int, name: bytes, kind: str, scope: str) -> None:
+    headers: list[Header] = [(b"x-amzn-errortype", name)] if name else []
+    for error in (None, read_error(status, {"message": "no"})):
+        found = verdict("bedrock", status, error, headers)
+        assert (found.kind, found.scope) == (kind, scope)
+    # The name is nobody else's.
+    assert verdict("anthropic", 403, None, headers).scope is Scope.CREDENTIAL
+    assert named_error(catalog()["bedrock"], headers) == (name.split(b":")[0].decode() or None)
 
 
 @given(JSON, st.integers(100, 599), st.sampled_from(sorted(catalog())), st.binary(max_size=20))

@@ -163,6 +163,23 @@ def test_claude_on_bedrock_is_reached_from_every_dialect(client: Dialect) -> Non
     assert found.way is (Way.PASSTHROUGH if client is MESSAGES else Way.HUB)
 
 
+@pytest.mark.parametrize("client", [CHAT, GEMINI, MESSAGES, Dialect.OPENAI_RESPONSES])
+@pytest.mark.parametrize("model", ["us.amazon.nova-2-lite-v1:0", "arn:aws:bedrock:x:1:application-inference-profile/a"])
+def test_other_models_on_bedrock_are_reached_through_converse(client: Dialect, model: str) -> None:
+    one = provider("bedrock", region="eu-central-1")
+    for operation, path in ((Operation.GENERATE, "converse"), (Operation.STREAM, "converse-stream")):
+        found = road_of(exchange(client, operation), one, model)
+        assert (found.way, found.to, found.operation) == (Way.HUB, Dialect.BEDROCK_CONVERSE, operation)
+        assert found.endpoint is not None
+        assert found.endpoint.path == f"/model/{{model}}/{path}"
+
+
+def test_openais_models_on_bedrock_are_spoken_to_in_their_own_dialect() -> None:
+    one = provider("bedrock", region="eu-central-1")
+    assert road_of(exchange(CHAT), one, "openai.gpt-oss-120b-1:0").way is Way.PASSTHROUGH
+    assert road_of(exchange(MESSAGES), one, "openai.gpt-oss-120b-1:0").to is CHAT
+
+
 def test_forms_are_read_and_renamed() -> None:
     x = exchange(Dialect.OPENAI_AUDIO, Operation.TRANSCRIBE, headers=[(b"content-type", BOUNDARY)])
     x.body = FORM

@@ -21,8 +21,12 @@ from tests.vendor.legal import judge
 pytestmark = [pytest.mark.process, pytest.mark.sdk]
 
 DIALECTS = ("openai_chat", "openai_responses", "anthropic_messages", "gemini")
-SHORT = {"openai_chat": "chat", "openai_responses": "responses", "anthropic_messages": "messages", "gemini": "gemini"}
-PAIRS = [(client, upstream) for client in DIALECTS for upstream in DIALECTS]
+UPSTREAMS = (*DIALECTS, "bedrock_converse")
+SHORT = {
+    "openai_chat": "chat", "openai_responses": "responses", "anthropic_messages": "messages", "gemini": "gemini",
+    "bedrock_converse": "converse",
+}  # fmt: skip
+PAIRS = [(client, upstream) for client in DIALECTS for upstream in UPSTREAMS]
 QUESTION = "one two three"
 SEVEN = "[[sim tokens=7]] one two three"
 SCHEMA: Any = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -42,7 +46,7 @@ price = {{ input = 1.0, output = 2.0 }}
 
 
 def providers(vendor: int) -> str:
-    plain = [(SHORT[dialect], dialect, "") for dialect in DIALECTS]
+    plain = [(SHORT[dialect], dialect, "") for dialect in UPSTREAMS]
     strict = [("strict", "anthropic_messages", ', loss = "forbid"')]
     return "".join(
         PROVIDERS.format(name=name, dialect=dialect, vendor=vendor, key=rig.VENDOR_KEY, more=more)
@@ -274,7 +278,7 @@ def test_a_stream_that_fails_ends_in_the_callers_own_error(
     assert row["output_tokens"] > 0
 
 
-@pytest.mark.parametrize("upstream", DIALECTS)
+@pytest.mark.parametrize("upstream", UPSTREAMS)
 def test_a_gemini_client_may_read_an_array(gateway: rig.Gateway, upstream: str) -> None:
     model = f"{SHORT[upstream]}/sim-model"
     status, headers, body = asked(gateway, "gemini", model, QUESTION, stream=True, array=True)

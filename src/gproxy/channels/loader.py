@@ -48,6 +48,7 @@ _KEYS: Final = frozenset(
         "keyless",
         "asks_usage",
         "files_path",
+        "error_header",
         "forward_headers",
         "set_headers",
         "quirks",
@@ -170,6 +171,7 @@ class _Reader:
             keyless=self._flag(table, "keyless", default=False),
             asks_usage=self._flag(table, "asks_usage", default=True),
             files_path=self._text(table, "files_path"),
+            error_header=self._text(table, "error_header").encode(),
         )
 
     def _endpoints(self, table: Mapping[str, Any], prefix: str, *, whole: bool = True) -> EndpointTable:

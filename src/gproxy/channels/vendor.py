@@ -139,6 +139,8 @@ class Vendor:
     """Whether this vendor accepts `stream_options.include_usage` (it reports usage unasked where not)."""
     files_path: str = ""
     """Where the vendor's files live, or nothing."""
+    error_header: bytes = b""
+    """The response header in which this vendor names an error, or nothing."""
     betas: tuple[str, ...] = ()
     """Values that are always in `anthropic-beta`, beside the caller's own."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -134,6 +134,9 @@ def judge(vendor: Vendor, status: int, headers: Sequence[Header], error: VendorE
         if error is None:
             return _OK
         status = error.status if error.status >= 300 else 502
+    name = named_error(vendor, headers)
+    if name is not None:
+        error = replace(error or VendorError(status), code=name)
     rule = _match(vendor.verdicts, status, error) or _match(SHARED, status, error)
     if rule is None:  # a status that is no HTTP status
         rule = VerdictRule("5xx", "broken")
@@ -221,8 +224,8 @@ def read_error(status: int, body: object) -> VendorError:
     """The structured fields of an error body in any vendor's shape, from parsed JSON.
 
     Known shapes: `{error: {message, type, code, param}}` (OpenAI, Anthropic), `{error: {code, status, message,
-    details}}` (Google), `{error: "text", code}`, `{message, type, code}`, `{detail: …}`, and any of them in a
-    one-element list (Google's JSON-array streams). Anything else is an error without fields.
+    details}}` (Google), `{error: "text", code}`, `{message, type, code}`, `{detail: …}`, `{Message}` (AWS), and any of
+    them in a one-element list (Google's JSON-array streams). Anything else is an error without fields.
     """
     if isinstance(body, list) and body:
         body = body[0]
@@ -230,7 +233,9 @@ def read_error(status: int, body: object) -> VendorError:
         return VendorError(status)
     inner = body.get("error")
     fields: Mapping[str, Any] = inner if isinstance(inner, dict) else body
-    message = _text(fields.get("message")) or _text(inner) or _text(fields.get("detail"))
+    message = (
+        _text(fields.get("message")) or _text(fields.get("Message")) or _text(inner) or _text(fields.get("detail"))
+    )
     own = fields.get("code", fields.get("status"))
     reasons, wait = _details(fields.get("details"))
     return VendorError(
@@ -242,6 +247,14 @@ def read_error(status: int, body: object) -> VendorError:
         reasons=reasons,
         retry_after=wait,
     )
+
+
+def named_error(vendor: Vendor, headers: Sequence[Header]) -> str | None:
+    """The error's name where the vendor puts it into a header: `ThrottlingException:http://…` without the address."""
+    if not vendor.error_header:
+        return None
+    said = next((value for name, value in headers if name == vendor.error_header), b"")
+    return said.partition(b":")[0].decode("latin-1").strip() or None
 
 
 def _details(details: object) -> tuple[tuple[str, ...], float | None]:

@@ -16,7 +16,7 @@ from gproxy.channels.auth.scheme import Token, TokenNeeded
 from gproxy.channels.request import prepare
 from gproxy.channels.vendor import Endpoint
 from gproxy.channels.verdicts import VendorError as JudgedError
-from gproxy.channels.verdicts import Verdict, judge, judge_fault, read_error
+from gproxy.channels.verdicts import Verdict, judge, judge_fault, named_error, read_error
 from gproxy.clock import Clock
 from gproxy.errors import Failure, Kind, Refused, UpstreamFault
 from gproxy.ids import new_id
@@ -208,6 +208,9 @@ class Attempts:
         error: VendorError,
         translator: Translator,
     ) -> Failed:
+        name = named_error(step.provider.vendor, reply.headers)
+        if name is not None:
+            error = replace(error, code=name)
         judged = judged_error(reply.status, body, error)
         verdict = judge(step.provider.vendor, reply.status, reply.headers, judged, self._clock.now_us())
         self._relay.settle(x, attempt, Outcome.FAILED, reply.status, None)
