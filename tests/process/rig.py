@@ -156,9 +156,9 @@ class Process:
 class Vendor(Process):
     """`python -m tests.vendor` with its own append-only count."""
 
-    def __init__(self, folder: Path, fixtures: Path | None = None) -> None:
+    def __init__(self, folder: Path, fixtures: Path | None = None, *flags: str) -> None:
         self.count_file = folder / "count.jsonl"
-        command = [sys.executable, "-m", "tests.vendor", "--port", "0", "--count-file", str(self.count_file)]
+        command = [sys.executable, "-m", "tests.vendor", "--port", "0", "--count-file", str(self.count_file), *flags]
         if fixtures is not None:
             command += ["--fixtures", str(fixtures)]
         super().__init__(command, {**os.environ, "PYTHONPATH": str(ROOT / "src")}, ROOT)
@@ -355,8 +355,8 @@ def seed(vendor_port: int, extra: str = "") -> str:
 
 
 @contextmanager
-def vendor(folder: Path, fixtures: Path | None = None) -> Iterator[Vendor]:
-    made = Vendor(folder, fixtures)
+def vendor(folder: Path, fixtures: Path | None = None, *flags: str) -> Iterator[Vendor]:
+    made = Vendor(folder, fixtures, *flags)
     made.start()
     try:
         yield made

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,19 @@ class TokenEndpoint(ThreadingHTTPServer):
     def uri(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/token"
 
+    @classmethod
+    @contextmanager
+    def running(cls) -> Iterator[TokenEndpoint]:
+        server = cls()
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
 
 class _Grant(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
@@ -55,26 +69,24 @@ class _Grant(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint() -> Iterator[TokenEndpoint]:
-    server = TokenEndpoint()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with TokenEndpoint.running() as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
-def seed(vendor: int, endpoint: TokenEndpoint, accounts: int = 1) -> str:
+def service_account(token_uri: str, project: str) -> str:
+    """A key file as it is written into a seed: a text that holds JSON."""
     pem = rsa.generate_private_key(65537, 2048).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     key_file = {
         "type": "service_account", "client_email": "gproxy@example.iam.gserviceaccount.com",
-        "private_key": pem.decode(), "token_uri": endpoint.uri,
+        "private_key": pem.decode(), "token_uri": token_uri, "project_id": project,
     }  # fmt: skip
-    files = [json.dumps(json.dumps({**key_file, "project_id": f"demo-{number}"})) for number in range(accounts)]
+    return json.dumps(json.dumps(key_file))
+
+
+def seed(vendor: int, endpoint: TokenEndpoint, accounts: int = 1) -> str:
+    files = [service_account(endpoint.uri, f"demo-{number}") for number in range(accounts)]
     extra = f"""
 [[providers]]
 name = "google"

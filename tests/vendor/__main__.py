@@ -30,6 +30,7 @@ async def _serve(options: argparse.Namespace) -> None:
         count_file=options.count_file,
         fixtures=options.fixtures,
         control=True,
+        keyless=options.keyless,
     )
     tls = None
     if options.tls_cert is not None:
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--count-file", type=Path, default=None, help="append-only count of every attempt")
     parser.add_argument("--fixtures", type=Path, default=None, help="folder of recordings: <protocol>/<case>/")
     parser.add_argument("--script", default="", help="how to answer what asks for nothing else, e.g. delay=0.01")
+    parser.add_argument("--keyless", action="store_true", help="ask for no key, like an engine on one's own machine")
     parser.add_argument("--tls-cert", type=Path, default=None, help="speak TLS with this certificate chain")
     parser.add_argument("--tls-key", type=Path, default=None)
     uvloop.run(_serve(parser.parse_args()))

@@ -48,7 +48,10 @@ _JSON: Final = b"application/json"
 
 
 class VendorServer:
-    """The vendor. `control` opens `/_vendor/…`; `fixtures` is the folder recordings are replayed from."""
+    """The vendor. `control` opens `/_vendor/…`; `fixtures` is the folder recordings are replayed from.
+
+    `keyless`: no key is asked for, as by engines that run on one's own machine.
+    """
 
     def __init__(
         self,
@@ -57,9 +60,11 @@ class VendorServer:
         count_file: Path | None = None,
         fixtures: Path | None = None,
         control: bool = False,
+        keyless: bool = False,
     ) -> None:
         self.default = default
         self.fixtures = fixtures
+        self._keyless = keyless
         self.scripts = Scripts()
         self.tally = Tally(count_file)
         self._prefixes = PrefixCache()
@@ -214,7 +219,7 @@ class VendorServer:
         if wish.replay is not None and problem is not None and problem[2] != "model":
             problem = None  # recordings of refused requests are replayed whatever the body says
         if problem is None and wish.replay is None:
-            problem = _refusal_of(request, key, model, ask)
+            problem = _refusal_of(request, key or ("nobody" if self._keyless else None), model, ask)
         if problem is None:
             return attempt, None
         return attempt, refusal(attempt, *problem)

@@ -40,6 +40,8 @@ VOICES: Final[dict[Dialect, Voice]] = {
 _GEMINI: Final = re.compile(r"(?:^|/)models/(.+):([A-Za-z]+)$", re.DOTALL)
 _MODELS: Final = re.compile(r"/models(?:/(.+))?$", re.DOTALL)
 _BEDROCK: Final = re.compile(r"/model/([^/]+)/(converse|converse-stream|invoke|invoke-with-response-stream)$")
+_ON_VERTEX: Final = "vertex-2023-10-16"
+_COUNTER: Final = "count-tokens"
 _DEPLOYMENT: Final = re.compile(r"/deployments/([^/]+)/")
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -89,6 +91,8 @@ def read(method: str, path: str, query: str, body: bytes) -> Ask | None:
         value = _object(body)
         deployment = _DEPLOYMENT.search(path)
         if deployment is not None:
+            if "api-version=" not in query:
+                return None  # Azure has these paths in dated versions only
             value.setdefault("model", unquote(deployment.group(1)))
         return openai_chat.read(value)
     if path.endswith("/responses"):
@@ -121,9 +125,20 @@ def _verb(model: str, verb: str, query: str, body: bytes) -> Ask | None:
         case "embedContent" | "batchEmbedContents":
             return embeddings.read_gemini(_object(body), model, batch=verb.startswith("batch"))
         case "rawPredict" | "streamRawPredict":
-            return anthropic_messages.read(_object(body), model=model, stream=verb.startswith("stream"))
+            return _predicted(_object(body), model, stream=verb.startswith("stream"))
         case _:
             return None
+
+
+def _predicted(body: dict[str, Any], model: str, *, stream: bool) -> Ask:
+    """Anthropic on Vertex: the version stands in the body, the model in the path, but for the one that counts tokens."""
+    if body.get("anthropic_version") != _ON_VERTEX:
+        raise BadAsk(f"anthropic_version: must be {_ON_VERTEX}", "anthropic_version")
+    if model == _COUNTER:
+        return anthropic_messages.read(body, counting=True)
+    if "model" in body:
+        raise BadAsk("model: Extra inputs are not permitted", "model")
+    return anthropic_messages.read(body, model=model, stream=stream)
 
 
 def model_hint(path: str, body: bytes) -> str:
