@@ -37,6 +37,35 @@ address; secrets belong into credentials.
 
 A vendor that is not listed and speaks one of the dialects needs no new channel: use `custom` with `base_url` and
 `dialect` (or `dialects`).
+
+## Clouds
+
+```toml
+[[providers]]
+name = "bedrock"
+channel = "bedrock"
+settings = { region = "us-east-1" }
+credentials = [ { access_key_id = "${AWS_ACCESS_KEY_ID}", secret_access_key = "${AWS_SECRET_ACCESS_KEY}" } ]
+# or a Bedrock API key: credentials = [ { api_key = "${AWS_BEARER_TOKEN_BEDROCK}" } ]
+
+[[providers]]
+name = "azure"
+channel = "azure_openai"
+settings = { resource = "my-resource" }        # models are named by their deployments
+credentials = [ { api_key = "${AZURE_OPENAI_API_KEY}" } ]
+
+# [[providers]]                                # the key file is checked when it is read, so it must be a real one
+# name = "vertex"
+# channel = "vertex"
+# settings = { location = "us-east5" }         # the project is the service account's unless `project` says another
+# credentials = [ { service_account = "${GOOGLE_SERVICE_ACCOUNT_JSON}" } ]
+```
+
+On Bedrock the model's id chooses the way: Claude goes through InvokeModel in Anthropic's own messages, OpenAI's models
+through their own dialects, all others through Converse. The ARN of an inference profile of your own does not tell its
+model and goes through Converse too, where thinking and `top_k` are lost because they are said differently to each
+family of models. For Claude behind such a profile, copy the channel's file into a folder of your own
+(`gproxy serve --channels DIR`) and add the ARN to the `models` of its first variant.
 """
 
 VERDICTS = """## When a vendor fails

@@ -70,6 +70,18 @@ async def test_a_broken_stream_never_looks_finished(raw: bytes) -> None:
         await reply.read(10_000)
 
 
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_what_came_before_a_fault_is_passed_on(size: int) -> None:
+    raw = chunk(START) + b"\xff" * 20
+    reply = unframed(
+        ScriptedReply(Answer([raw[i : i + size] for i in range(0, len(raw), size)], 200, FRAMED)), MESSAGES
+    )
+    assert await reply.next() == WANTED[: WANTED.index(b"\n\n") + 2]
+    for _ in range(2):
+        with pytest.raises(UpstreamFault, match="checksum"):
+            await reply.next()
+
+
 async def test_limits_and_aborts_hold() -> None:
     inner = ScriptedReply(Answer([chunk(START), chunk(STOP)], 200, FRAMED))
     reply = unframed(inner, MESSAGES)

@@ -70,6 +70,23 @@ def test_a_model_list_becomes_providers_models_and_names() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "ours"),
+    [
+        ("bedrock/us.amazon.nova-2-lite-v1:0", "us.amazon.nova-2-lite-v1:0"),
+        ("bedrock/converse/meta.llama3-3-70b-instruct-v1:0", "meta.llama3-3-70b-instruct-v1:0"),
+        ("bedrock/invoke/anthropic.claude-x", "anthropic.claude-x"),
+        ("bedrock_converse/us.anthropic.claude-x", "us.anthropic.claude-x"),
+    ],
+)
+def test_bedrocks_models_are_named_as_bedrock_names_them(model: str, ours: str) -> None:
+    params = "aws_region_name: us-east-1, aws_access_key_id: AKIA, aws_secret_access_key: hidden-0123456789"
+    text = f'model_list: [{{model_name: x, litellm_params: {{model: "{model}", {params}}}}}]'
+    seed = from_litellm(text, {}, catalog()).seed
+    assert [(one.provider_name, one.model_id) for one in seed.models] == [("bedrock", ours)]
+    assert seed.providers[0].settings["region"] == "us-east-1"
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("a: [", "not valid YAML (line"),

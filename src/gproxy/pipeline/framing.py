@@ -32,11 +32,12 @@ def unframed(reply: UpstreamReply, dialect: Dialect) -> UpstreamReply:
 class _Unframed:
     """An `UpstreamReply` whose body is taken out of its frames."""
 
-    __slots__ = ("_decoder", "_reply", "headers")
+    __slots__ = ("_broken", "_decoder", "_reply", "headers")
 
     def __init__(self, reply: UpstreamReply) -> None:
         self._reply = reply
         self._decoder = Decoder()
+        self._broken: BadMessage | None = None
         self.headers: Sequence[Header] = [
             (name, _SSE if name == b"content-type" else value) for name, value in reply.headers
         ]
@@ -47,18 +48,21 @@ class _Unframed:
         return self._reply.status
 
     async def next(self) -> bytes:
-        """The next events; b"" once, at the proper end. Raises `UpstreamFault`."""
-        while True:
+        """The next events; b"" once, at the proper end. Raises `UpstreamFault`, after what came before the fault."""
+        while self._broken is None:
             chunk = await self._reply.next()
+            out: list[bytes] = []
             try:
                 if not chunk:
                     self._decoder.end()
                     return b""
-                out = b"".join(map(_event, self._decoder.feed(chunk)))
+                for message in self._decoder.messages(chunk):
+                    out.append(_event(message))  # noqa: PERF401 - what was read before a fault must be kept
             except BadMessage as problem:
-                raise UpstreamFault(Phase.BODY, f"broken event stream: {problem}") from None
-            if out:
-                return out
+                self._broken = problem
+            if events := b"".join(out):
+                return events
+        raise UpstreamFault(Phase.BODY, f"broken event stream: {self._broken}")
 
     async def read(self, limit: int) -> bytes:
         """All events. Raises `UpstreamFault`."""

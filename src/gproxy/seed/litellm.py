@@ -36,8 +36,11 @@ _ALIASES: Final[Mapping[str, str]] = {
     "custom_openai": "custom",
     "cohere_chat": "cohere",
     "ollama_chat": "ollama",
+    "bedrock_converse": "bedrock",
 }
 """LiteLLM's provider prefix → our channel, where the names differ."""
+_ROADS: Final[Mapping[str, tuple[str, ...]]] = {"bedrock": ("converse/", "invoke/")}
+"""What stands before a channel's model ids there to choose how the model is reached, which the channel knows itself."""
 _SECRETS: Final[Mapping[str, str]] = {
     "api_key": "api_key",
     "aws_access_key_id": "access_key_id",
@@ -172,6 +175,8 @@ class _Reader:
         custom = params.get("custom_llm_provider")
         prefix, model_id = (str(custom), model) if custom else (head, tail) if slash else ("openai", model)
         channel = _ALIASES.get(prefix, prefix)
+        for road in _ROADS.get(channel, ()):
+            model_id = model_id.removeprefix(road)
         if prefix == "openai" and params.get("api_base"):
             channel = "custom"
         if channel not in self._channels:

@@ -7,6 +7,8 @@ import random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gproxy.canonical.events import ArgumentsDelta, ChoiceFinished, Event, Failed, Finished, Started
 from gproxy.canonical.operation import Dialect
@@ -260,6 +262,39 @@ def test_blocks_that_stray_from_the_line() -> None:
 def test_an_event_that_is_no_object(payload: bytes) -> None:
     headers = {":event-type": "contentBlockDelta", ":message-type": "event"}
     assert "no JSON object" in failure(wire.start(), encode(Message({**headers}, payload))).error.message
+
+
+_AT = st.integers(0, 3)
+_EVENTS = st.one_of(
+    st.just(wire.start()),
+    st.builds(lambda at, said: wire.delta(at, text=said), _AT, st.text(max_size=3)),
+    st.builds(lambda at, said: wire.delta(at, reasoningContent={"text": said}), _AT, st.text(max_size=3)),
+    st.builds(lambda at, said: wire.delta(at, reasoningContent={"signature": said}), _AT, st.text(max_size=3)),
+    st.builds(lambda at: wire.delta(at, reasoningContent={"redactedContent": "YQ=="}), _AT),
+    st.builds(lambda at, said: wire.delta(at, toolUse={"input": said}), _AT, st.text(max_size=3)),
+    st.builds(lambda at: wire.delta(at, citation={"title": "t"}), _AT),
+    st.builds(lambda at: wire.delta(at, image={"source": {"bytes": "YQ=="}}), _AT),
+    st.builds(lambda at: wire.begin(at, toolUse={"toolUseId": "t", "name": "add"}), _AT),
+    st.builds(lambda at: wire.begin(at, image={"format": "png"}), _AT),
+    st.builds(lambda at: wire.begin(at, toolResult={"toolUseId": "t"}), _AT),
+    st.builds(wire.stop, _AT),
+    st.builds(
+        lambda at, odd: wire.delta(at, **{odd: odd}), _AT, st.sampled_from(["text", "toolUse", "news", "citation"])
+    ),
+    st.just(wire.event("contentBlockDelta", {"contentBlockIndex": "x", "delta": []})),
+    st.just(wire.ending("end_turn")),
+    st.just(wire.metadata(inputTokens=1, outputTokens=2)),
+    st.just(wire.exception("throttlingException", {})),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(_EVENTS, max_size=14), st.integers(1, 60))
+def test_what_every_reader_of_events_is_promised(stream: list[bytes], size: int) -> None:
+    raw = b"".join(stream)
+    found = events([raw])
+    check(found)
+    assert events(cut(raw, size)) == found
 
 
 def test_nothing_at_all() -> None:
