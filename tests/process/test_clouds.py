@@ -15,6 +15,7 @@ from google.genai import types
 from gproxy.vendor.aws import SECRET_PREFIX
 from tests.process import rig
 from tests.process.test_tokens import TokenEndpoint, service_account
+from tests.vendor.legal import judge
 
 pytestmark = [pytest.mark.process, pytest.mark.sdk]
 
@@ -286,6 +287,49 @@ def test_a_stream_that_bedrock_ends_with_an_exception(asked: Asked) -> None:
     for model in (NOVA, CLAUDE):
         with pytest.raises(openai.APIError, match="slowly"):
             asked.chat(f"aws/{model}", stream=True, said=said)
+
+
+BREAKS = ("reset_mid", "close_mid", "truncate", "bad_chunk")
+
+
+# Without its last event a message of Anthropic's has still said why it ended; Converse says that in its last but one.
+@pytest.mark.parametrize(
+    ("model", "fault"), [*((model, fault) for model in (NOVA, CLAUDE) for fault in BREAKS), (NOVA, "no_end")]
+)
+def test_a_stream_that_bedrock_breaks_off_never_looks_whole(
+    asked: Asked, gateway: rig.Gateway, model: str, fault: str
+) -> None:
+    for path, body in (
+        ("chat/completions", {"messages": [{"role": "user", "content": f"[[sim fail={fault},at=5,tokens=20]] a"}]}),
+        (
+            "messages",
+            {"messages": [{"role": "user", "content": f"[[sim fail={fault},at=5,tokens=20]] a"}], "max_tokens": 50},
+        ),
+    ):
+        ask = {"model": model, "stream": True, **body}
+        status, headers, raw = gateway.request("POST", f"/aws/v1/{path}", ask)
+        assert status == 200
+        verdict = judge("anthropic_messages" if path == "messages" else "openai_chat", stream=True, body=raw)
+        assert verdict.legal, verdict.faults
+        assert verdict.error
+        assert not verdict.complete
+        (row,) = asked.rows(f"request_id = '{headers['x-request-id']}'", 1)
+        assert row["outcome"] == "interrupted"
+        assert row["output_tokens"] > 0
+
+
+@both
+@pytest.mark.parametrize("fault", ["html", "error_200", "empty_200"])
+def test_what_is_no_answer_of_bedrocks(gateway: rig.Gateway, fault: str, stream: bool) -> None:
+    model = f"amazon.nova-{fault}-{stream}"  # a failure makes the key rest for the model that failed
+    ask = {"model": model, "stream": stream, "messages": [{"role": "user", "content": f"[[sim fail={fault}]] a"}]}
+    status, _, raw = gateway.request("POST", "/aws-key/v1/chat/completions", ask)
+    if stream and fault != "error_200":
+        verdict = judge("openai_chat", stream=True, body=raw)
+        assert (status, verdict.error, verdict.complete) == (200, "upstream_error", False), raw
+        return
+    assert status in {502, 503}, raw
+    assert json.loads(raw)["error"]["code"] in {"upstream_error", "no_credential"}
 
 
 # --- Azure OpenAI ---
