@@ -190,6 +190,8 @@ async def test_explain_follows_the_order_of_a_request(root: httpx2.AsyncClient, 
     assert told["status"] == 404
     assert told["skipped"][0]["reason"] == "the provider is disabled"
     assert (await root.post("/admin/explain", json={"user": "nobody", "model": "m"})).status_code == 400
+    odd = await root.post("/admin/explain", json={"user": "alice", "model": "m", "dialect": "bedrock_converse"})
+    assert (odd.status_code, "no client speaks it" in odd.text) == (400, True), odd.text
 
 
 async def test_ones_own_things(house: House, root: httpx2.AsyncClient, configured: dict[str, Any]) -> None:

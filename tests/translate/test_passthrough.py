@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gproxy.canonical.operation import GENERATE_DIALECTS, Dialect, Operation
+from gproxy.canonical.operation import GENERATE_DIALECTS, VENDOR_ONLY, Dialect, Operation
 from gproxy.canonical.usage import Usage
 from gproxy.errors import Failure, Kind
 from gproxy.translate.passthrough import Passthrough
@@ -241,4 +241,4 @@ def test_an_image_stream_is_watched() -> None:
 
 
 def test_every_dialect_has_a_voice() -> None:
-    assert set(VOICES) == set(Dialect) - {Dialect.BEDROCK_CONVERSE}, "no client speaks that one"
+    assert set(VOICES) == set(Dialect) - set(VENDOR_ONLY)

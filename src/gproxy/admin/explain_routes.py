@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from gproxy.access.permissions import Denied, may_call
 from gproxy.access.principal import Principal
@@ -16,12 +16,18 @@ from gproxy.admin.fields import Count, Name, Shape, Shown
 from gproxy.admin.people_resources import remaining
 from gproxy.admin.ports import Ports, Row
 from gproxy.admin.reach import principal_of
-from gproxy.canonical.operation import Dialect, Operation
+from gproxy.canonical.operation import VENDOR_ONLY, Dialect, Operation
 from gproxy.channels.vendor import Support
 from gproxy.pipeline.head import usd as usd_of
 from gproxy.pipeline.projection import FREE, SMALLEST_CAP, Projection, Tariff, dearest
 from gproxy.pipeline.tariffs import tariff_of
 from gproxy.routing.route import Candidate, Resolution, Unresolved, resolve
+
+
+def _of_clients(dialect: Dialect) -> Dialect:
+    if dialect in VENDOR_ONLY:
+        raise ValueError("no client speaks it: it leads to vendors only")
+    return dialect
 
 
 class Question(Shape):
@@ -30,7 +36,7 @@ class Question(Shape):
     user: Name = Field(description="Id or name.")
     model: Name = Field(description="As the client would send it.")
     provider: Name | None = Field(default=None, description="For a scoped path, `/{provider}/v1/…`.")
-    dialect: Dialect = Dialect.OPENAI_CHAT
+    dialect: Annotated[Dialect, AfterValidator(_of_clients)] = Dialect.OPENAI_CHAT
     operation: Operation = Operation.GENERATE
     input_tokens: Count = 1000
     max_output_tokens: Count | None = None

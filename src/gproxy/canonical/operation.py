@@ -45,5 +45,8 @@ class Dialect(StrEnum):
 GENERATE_DIALECTS = (Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI)
 """What a client may speak to generate, and a vendor too."""
 
-VENDOR_DIALECTS = (*GENERATE_DIALECTS, Dialect.BEDROCK_CONVERSE)
+VENDOR_ONLY = (Dialect.BEDROCK_CONVERSE,)
+"""What no client speaks."""
+
+VENDOR_DIALECTS = (*GENERATE_DIALECTS, *VENDOR_ONLY)
 """What a vendor may be spoken to in to generate: the clients' dialects, and those that only vendors have."""
