@@ -24,16 +24,23 @@ import asyncio, ctypes, os, signal, sys, threading
 def wait():
     open(os.environ["OUTBREAK"]).close()  # a FIFO: opened when somebody opens its other end
 def hold_the_lock():
+    libc = ctypes.PyDLL(None)  # the fault itself: PyDLL keeps the interpreter lock
     wait()
-    ctypes.PyDLL(None).sleep(600)  # the fault itself: PyDLL keeps the interpreter lock
+    sys.setswitchinterval(600)
+    libc.write(2, b"taken ill\\n", 10)
+    libc.sleep(600)
 def block_the_loop():
     wait()
     signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+def spin(*_):
+    os.write(2, b"taken ill\\n")
+    while True:
+        pass  # the fault itself
 def linger():
     threading.Event().wait()  # the fault itself: a thread that never ends
 disease = os.environ["DISEASE"]
 if disease == "block_the_loop":
-    signal.signal(signal.SIGUSR1, lambda *_: [None for _ in iter(int, 1)])
+    signal.signal(signal.SIGUSR1, spin)
 if disease == "linger":
     threading.Thread(target=linger).start()
     from concurrent.futures import ThreadPoolExecutor
@@ -63,14 +70,20 @@ async def _ill(lab: Lab, disease: str) -> Path:
     return outbreak
 
 
-async def _watchdog(lab: Lab, disease: str) -> None:
+async def _watchdog(lab: Lab, disease: str, *, first: str, code: int = 70) -> None:
+    """The process falls ill in its drain, or before it is told to stop at all."""
     outbreak = await _ill(lab, disease)
     async with lab.loading(lab.plan(20, "fail=endless,delay=0.1", stream=True)) as work:
         await lab.seen(20)
-        lab.signal()
-        await lab.state("draining")
-        outbreak.write_bytes(b"")
-        assert (await lab.exit()).code == 70, lab.gateway.text
+        if first == "signal":
+            lab.signal()
+            await lab.state("draining")
+            outbreak.write_bytes(b"")
+        else:
+            outbreak.write_bytes(b"")
+            await lab.told("taken ill")
+            lab.signal()
+        assert (await lab.exit()).code == code, lab.gateway.text
         await work
     assert "most recent call first" in lab.gateway.text  # every stack was dumped
     await lab.start()
@@ -83,12 +96,22 @@ async def _watchdog(lab: Lab, disease: str) -> None:
 
 @MATRIX.cell("A27")
 async def the_watchdog_ends_a_process_whose_interpreter_lock_is_held(lab: Lab) -> None:
-    await _watchdog(lab, "hold_the_lock")
+    await _watchdog(lab, "hold_the_lock", first="signal")
 
 
 @MATRIX.cell("A27")
 async def the_watchdog_ends_a_process_whose_loop_is_blocked(lab: Lab) -> None:
-    await _watchdog(lab, "block_the_loop")
+    await _watchdog(lab, "block_the_loop", first="signal")
+
+
+@MATRIX.cell("A27", signals=(signal.SIGTERM, signal.SIGINT))
+async def the_watchdog_ends_a_process_whose_lock_was_held_before_the_signal(lab: Lab) -> None:
+    await _watchdog(lab, "hold_the_lock", first="illness", code=-signal.SIGALRM)
+
+
+@MATRIX.cell("A27", signals=(signal.SIGTERM, signal.SIGINT))
+async def the_watchdog_ends_a_process_whose_loop_was_blocked_before_the_signal(lab: Lab) -> None:
+    await _watchdog(lab, "block_the_loop", first="illness")
 
 
 @MATRIX.cell("A28")

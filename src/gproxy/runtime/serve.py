@@ -25,7 +25,7 @@ from gproxy.clock import SystemClock
 from gproxy.config.settings import Settings
 from gproxy.config.sources import BadSettings
 from gproxy.ids import new_id
-from gproxy.runtime import upgrade, watchdog
+from gproxy.runtime import upgrade
 from gproxy.runtime.caretaker import Caretaker
 from gproxy.runtime.compose import World, build, listening_sockets
 from gproxy.runtime.files import Unwritable
@@ -35,6 +35,7 @@ from gproxy.runtime.notify import Notifier
 from gproxy.runtime.report import EXIT_LEFT_BEHIND, DrainReport
 from gproxy.runtime.supervisor import Supervisor, worker_number
 from gproxy.runtime.tls import BadCertificate
+from gproxy.runtime.watchdog import Watchdog
 from gproxy.seed.problems import SeedProblems
 from gproxy.server.listener import BindError
 from gproxy.storage.errors import StorageError
@@ -91,6 +92,7 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
     clock = SystemClock()
     log = _log(settings)
     notifier = Notifier(os.environ)
+    watchdog = Watchdog()
 
     def bounds() -> Bounds:
         if life.signal_name == signal.SIGUSR2.name:
@@ -130,6 +132,7 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
     gc.set_threshold(20_000, 50, 50)
     caretaker = Caretaker(world, life, notifier, clock)
     caretaker.install(asyncio.get_running_loop())
+    watchdog.listen(lambda: bounds().total)
     upgrade.tell_ready(os.environ)
     upgrade.forget(os.environ)  # type: ignore[arg-type]  # os.environ is a dict in all but type
     notifier.send("READY=1", f"MAINPID={os.getpid()}", f"STATUS=serving on {_url(world)}")

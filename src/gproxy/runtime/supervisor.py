@@ -108,7 +108,9 @@ class Supervisor:
             if worker.process is not None and worker.process.returncode is None:
                 worker.process.kill()
                 worker.code = EXIT_BUG
-            codes.append(EXIT_CLEAN if worker.code is None else worker.code)
+            # A watchdog that could not even run its own code ends its process by SIGALRM.
+            hung = worker.code == -signal.SIGALRM
+            codes.append(EXIT_BUG if hung else EXIT_CLEAN if worker.code is None else worker.code)
         for code in (EXIT_BUG, EXIT_LEFT_BEHIND):
             if code in codes:
                 return code
