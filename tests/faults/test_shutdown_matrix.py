@@ -426,6 +426,32 @@ async def _without_database(lab: Lab, mode: str) -> None:
     assert lab.journals() == []
 
 
+@MATRIX.cell("A21", engines=SERVERS, proxied=True)
+async def rows_of_a_dead_process_are_told_by_the_exit_code_of_the_next(lab: Lab) -> None:
+    """0 says that everything is in the database: what an earlier process left behind counts too."""
+    assert lab.proxy is not None
+    await lab.start()
+    lab.proxy.on_client = lambda data: "cut" if b"INTO usages" in data else "pass"
+    assert all(call.complete for call in await lab.run(20))
+    await lab.kill()
+    await lab.restart()
+    assert len(lab.journals()) == 2
+    await lab.stop(expect=75)
+    assert len(lab.journals()) == 1
+    assert json.loads(lab.gateway.lines('"event":"stopped"')[0])["rows_left"] == 20
+    await lab.proxy.set("refuse")
+    lab.signalled_at = None
+    lab.gateway.start(ready=False)
+    await lab.told("waiting for the database")
+    await lab.stop(expect=75)
+    lab.proxy.on_client = lambda _: "pass"
+    await lab.proxy.set("pass")
+    await lab.restart()
+    await lab.stop()
+    assert len(await lab.judge(killed=True)) == 20
+    assert lab.journals() == []
+
+
 @MATRIX.cell("A25", engines=("sqlite",), soak_engines=SERVERS)
 async def credential_states_inside_their_debounce_are_flushed(lab: Lab) -> None:
     keys = ", ".join(f'{{ api_key = "bad-{number:02d}" }}' for number in range(50))

@@ -13,9 +13,10 @@ import pytest
 
 from gproxy.canonical.usage import Source
 from gproxy.ledger import frames
+from gproxy.ledger.directory import adopt
 from gproxy.ledger.journal import Journal
 from gproxy.ledger.pricing import RateCard
-from gproxy.ledger.recovery import interrupted_row, recover
+from gproxy.ledger.recovery import interrupted_row, recover, rows_left
 from gproxy.ledger.segment import unfinished
 from gproxy.ledger.store import StoreUnavailable
 from tests.ledger.records import HandClock, closed, opened, progress
@@ -311,6 +312,7 @@ def test_a_journal_of_a_newer_version_is_left_for_it(tmp_path: Path) -> None:
     path.write_bytes(data)
     report = recovered(tmp_path, SqliteStore())
     assert report.left == [one.id]
+    assert rows_left(tmp_path) == 1
     assert path.read_bytes() == bytes(data)
 
 
@@ -362,3 +364,26 @@ def test_interrupted_rows_use_the_rates_they_began_with_and_show_the_excess() ->
     assert row.excess_nano_usd == 6_000_000
     assert row.audio_tokens == 3
     assert row.price_version == card.version
+
+
+@pytest.mark.parametrize(
+    ("finished", "still_open", "enough", "want"), [(0, 0, None, 0), (7, 3, None, 10), (7, 3, 2, 2), (0, 3, 1, 3)]
+)
+def test_what_waits_is_counted_without_touching_it(
+    tmp_path: Path, finished: int, still_open: int, enough: int | None, want: int
+) -> None:
+    left_behind(tmp_path, finished, still_open)
+    before = sorted(tmp_path.rglob("*"))
+    assert rows_left(tmp_path, enough=enough) == want
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_has_landed_and_what_somebody_holds_does_not_wait(tmp_path: Path) -> None:
+    one = left_behind(tmp_path, 7, 3)
+    assert rows_left(tmp_path, landed={one.id: (1, 1 << 40)}) == 3
+    assert rows_left(tmp_path, own=one.id) == 0
+    owner = adopt(tmp_path / one.id)
+    assert owner is not None
+    assert rows_left(tmp_path) == 0
+    owner.unlock()
+    assert rows_left(tmp_path) == 10

@@ -83,6 +83,52 @@ async def recover(
     return report
 
 
+def rows_left(
+    root: Path,
+    *,
+    own: str | None = None,
+    landed: Mapping[str, tuple[int, int]] | None = None,
+    enough: int | None = None,
+) -> int:
+    """How many rows wait in the journals under `root` that nobody holds (attempts that nobody finished included).
+
+    Looks no further once there are `enough`. Without `landed` (see `recover`) rows count that the database may have.
+    A journal of a newer version counts as one row: it waits, whatever is in it.
+    """
+    found = 0
+    for path in others(root):
+        if path.name == own or (enough is not None and found >= enough):
+            continue
+        directory = adopt(path)
+        if directory is not None:
+            try:
+                found += _left_in(directory, (landed or {}).get(directory.id, (0, 0)), enough)
+            except OSError:
+                found += 1  # it cannot be read, so nobody can say that it is empty
+            finally:
+                directory.unlock()
+    return found
+
+
+def _left_in(directory: Directory, landed: tuple[int, int], enough: int | None) -> int:
+    opened: set[str] = set()
+    closed = 0
+    salts = salts_of(directory.path, directory.salt)
+    for number, path in directory.segments():
+        reader = SegmentReader(path, number, salts)
+        for end, record in reader:
+            if isinstance(record, Opened):
+                opened.add(record.attempt_id)
+            elif isinstance(record, Closed) and record.attempt_id in opened:
+                opened.remove(record.attempt_id)
+                closed += (number, end) > landed
+            if enough is not None and closed >= enough:
+                return closed
+        if reader.report.newer:
+            return closed + len(opened) + 1
+    return closed + len(opened)
+
+
 def interrupted_row(opened: Opened, progress: Progress | None) -> UsageRow:
     """The row of an attempt that nobody closed, priced with the rates it began with from what was last seen.
 

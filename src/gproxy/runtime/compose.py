@@ -31,7 +31,7 @@ from gproxy.ingress import reply
 from gproxy.ingress.app import Ingress
 from gproxy.ingress.peer import networks
 from gproxy.ledger.journal import Journal
-from gproxy.ledger.recovery import RecoveryReport, recover
+from gproxy.ledger.recovery import RecoveryReport, recover, rows_left
 from gproxy.ledger.store import StoreUnavailable
 from gproxy.pipeline.attempt import Attempts
 from gproxy.pipeline.exchange import Exchange
@@ -53,6 +53,7 @@ from gproxy.runtime.health import Health, Ping
 from gproxy.runtime.logs import Log
 from gproxy.runtime.notify import activated_sockets
 from gproxy.runtime.pages import pages
+from gproxy.runtime.patience import Patience
 from gproxy.runtime.recorder import FLUSH_EVERY, Recorder, WatchedUpstream
 from gproxy.runtime.report import DrainReport
 from gproxy.runtime.request_log import RequestLog
@@ -72,7 +73,7 @@ from gproxy.storage.settings import load_settings
 from gproxy.storage.shutdowns import record_shutdown, shutdowns
 from gproxy.storage.snapshot import load_snapshot
 from gproxy.storage.usage import SqlLedger
-from gproxy.storage.users import AdminCreated, ensure_admin
+from gproxy.storage.users import AdminCreated, AdminDraft, ensure_admin
 from gproxy.storage.vault import Vault, open_vault
 from gproxy.transport.client import TransportConfig, UpstreamClient
 from gproxy.wire.http import Deadlines, Header
@@ -95,8 +96,11 @@ SWEEP_EVERY: Final = 60.0
 BEHIND: Final = 5_000
 """Rows waiting in the journal from which readiness turns amber."""
 
-_RETRY_DATABASE: Final = 0.5
 _LAST_WORD: Final = 0.2
+_ROLLBACK: Final = 1.0
+"""Seconds that giving up a statement in a hanging database may take."""
+_COUNTED: Final = 10_000
+"""Rows of others that are counted at the end; reading on would take longer than there is time."""
 
 
 class World:
@@ -111,6 +115,8 @@ class World:
         self.db: Database
         self.vault: Vault
         self.snapshot: Snapshot
+        self.ledger: SqlLedger
+        self.store: LedgerStore
         self.journal: Journal
         self.sink: UsageSink
         self.accounts: Accounts | None = None
@@ -128,7 +134,19 @@ class World:
         self.tls: ssl.SSLContext | None = None
         self.admin: AdminCreated | None = None
         self.recorder = Recorder(self.clock, _say(log))
+        self._rows_of_others = 0
         self._loading = asyncio.Lock()
+
+    @property
+    def journals(self) -> Path:
+        """Where the journals of this data folder are: ours, those of processes beside us, those of the dead."""
+        return self.settings.data_dir / "journal"
+
+    async def adopt(self) -> None:
+        """Land what processes that are gone have left. Raises `DatabaseUnavailable`."""
+        landed = await self.ledger.positions()
+        own, forget = self.journal.id, self.ledger.forget_journal
+        _told(self.log, await recover(self.journals, self.store, own=own, landed=landed, forget=forget))
 
     async def reload(self) -> None:
         """SIGHUP: certificates and the configured world anew; what cannot be read leaves the old one in place."""
@@ -223,8 +241,10 @@ class World:
         self.listener.abort_all()
 
     async def flush(self, seconds: float, report: DrainReport) -> None:
-        """Stop the workers and take down what they managed."""
+        """Stop the workers, see to what others left, and take down what was managed."""
+        deadline = self.clock.monotonic() + seconds
         stopped = await self.workers.stop(seconds)
+        await self._adopt_until(deadline)
         report.late_workers = [*stopped.late, *stopped.failed]
         report.rows_flushed = self.sink.report().flushed
         with contextlib.suppress(StoreUnavailable, TimeoutError):
@@ -232,6 +252,19 @@ class World:
                 await self.recorder.flush(self.db)
         await self._farewell()
         report.health_states_flushed = self.broadcaster.flushed
+
+    async def _adopt_until(self, deadline: float) -> None:
+        """Nobody may come after us: what the dead have left is landed now, or counted."""
+        own = self.journal.id
+        left = deadline - _ROLLBACK - self.clock.monotonic()
+        if not rows_left(self.journals, own=own, enough=1):
+            return
+        landed: dict[str, tuple[int, int]] = {}
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(max(0.0, left)):
+                await self.adopt()
+                landed = await self.ledger.positions()
+        self._rows_of_others = rows_left(self.journals, own=own, landed=landed, enough=_COUNTED)
 
     async def _farewell(self) -> None:
         if self.accounts is not None:
@@ -252,7 +285,7 @@ class World:
 
     async def close(self, report: DrainReport) -> None:
         """Close the journal, keep the report, close pools and database."""
-        report.rows_left = self.journal.end()
+        report.rows_left = self.journal.end() + self._rows_of_others
         code = report.decide()
         if not report.late_workers:
             try:
@@ -275,36 +308,31 @@ class World:
 async def build(world: World, *, before_snapshot: Callable[[World], object] | None = None) -> None:
     """Bring the world to life, part by part. Raises what the parts raise; `serve` turns it into one clear line."""
     settings, log, clock = world.settings, world.log, world.clock
-    data_dir = await asyncio.to_thread(prepare, settings.data_dir)
+    await asyncio.to_thread(prepare, settings.data_dir)
     await world.read_channels()
-    world.db = await _database(settings, log)
-    if await ensure_schema(world.db):
-        log.info("database set up", database=world.db.dialect)
-    world.vault = await open_vault(world.db, settings.secret_key)
-    ledger = SqlLedger(world.db)
-    store = LedgerStore(ledger)
-    journals = data_dir / "journal"
-    replayed = await recover(journals, store, landed=await ledger.positions(), forget=ledger.forget_journal)
-    _told(log, replayed)
-    await _seed(world)
-    settings = world.settings = overlaid(settings, await load_settings(world.db))
+    dsn = settings.database.reveal()
+    patience = Patience(log, endless=not dsn.startswith("sqlite"))
+    db = world.db = await patience.take(lambda: connect(dsn, durability=settings.durability))
+    if await patience.take(lambda: ensure_schema(db)):
+        log.info("database set up", database=db.dialect)
+    world.vault = await patience.take(lambda: open_vault(db, settings.secret_key))
+    ledger = world.ledger = SqlLedger(db)
+    store = world.store = LedgerStore(ledger)
+    journals = world.journals
+    landed = await patience.take(ledger.positions)
+    _told(log, await recover(journals, store, landed=landed, forget=ledger.forget_journal))
+    await patience.take(lambda: _seed(world))
+    settings = world.settings = overlaid(settings, await patience.take(lambda: load_settings(db)))
     world.in_flight_requests.limit = settings.max_in_flight
     world.sockets, world.shared_sockets = listening_sockets(settings)
     if settings.tls_cert is not None and settings.tls_key is not None:
         world.tls = await asyncio.to_thread(tls.server_context, settings.tls_cert, settings.tls_key)
-    world.admin = await ensure_admin(
-        world.db,
-        world.vault,
-        name=settings.admin_user,
-        password=settings.admin_password,
-        api_key=settings.admin_api_key,
-        explicit=any(settings.explicit(name) for name in ("admin_password", "admin_api_key")),
-    )
+    world.admin = await _admin(world, patience)
     if before_snapshot is not None:
         pending = before_snapshot(world)
         if asyncio.iscoroutine(pending):
             await pending
-    await world.load()
+    await patience.take(world.load)
 
     world.journal = Journal.create(
         journals, clock, power=settings.durability == "power", max_bytes=settings.journal_max_bytes // settings.workers
@@ -312,13 +340,13 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     accounts = accounts_for(
         settings, ledger=ledger, store=store, db=world.db, clock=clock, snapshot=lambda: world.snapshot
     )
-    await accounts.restore()
+    await patience.take(accounts.restore)
     store.accounts = world.accounts = accounts
     dice = random.SystemRandom().random
     say = _say(log)
     world.sink = UsageSink(world.journal, store, clock, dice, say)
     world.broadcaster = HealthBroadcaster(HealthStore(world.db), clock, dice, say)
-    await _restore_health(world)
+    await patience.take(lambda: _restore_health(world))
 
     world.upstream = UpstreamClient(
         TransportConfig(
@@ -362,10 +390,6 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     async def beat() -> None:
         pulse.beat(clock.monotonic(), clock.now_us())
 
-    async def adopt() -> None:
-        landed = await ledger.positions()
-        _told(log, await recover(journals, store, own=world.journal.id, landed=landed, forget=ledger.forget_journal))
-
     world.workers = WorkerSet(
         [
             world.sink,
@@ -375,7 +399,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
             Periodic("stream_pulse", 1.0, beat, say),
             Periodic("accounts", TEND_EVERY, accounts.tend, say),
             *accounts.workers(say),
-            Periodic("journal_adopter", ADOPT_EVERY, adopt, say),
+            Periodic("journal_adopter", ADOPT_EVERY, world.adopt, say),
             Periodic("request_log", FLUSH_EVERY, lambda: world.recorder.flush(world.db), say),
             Periodic("session_gc", SWEEP_EVERY, world.sweep, say),
             Periodic("snapshot_watcher", FOLLOW_EVERY, world.follow, say),
@@ -404,21 +428,6 @@ def _told_twice(line: RequestLog, recorder: Recorder) -> Callable[[Exchange], No
     return done
 
 
-async def _database(settings: Settings, log: Log) -> Database:
-    """Connect; a database server that is away is waited for, because it may start after us."""
-    told = False
-    while True:
-        try:
-            return await connect(settings.database.reveal(), durability=settings.durability)
-        except DatabaseUnavailable as error:
-            if settings.database.reveal().startswith("sqlite"):
-                raise
-            if not told:
-                log.warning("waiting for the database", error=str(error))
-            told = True
-        await asyncio.sleep(_RETRY_DATABASE)
-
-
 async def _seed(world: World) -> None:
     """Import the seed file into an empty database; otherwise the database is the truth and the file is ignored."""
     path: Path = world.settings.config
@@ -440,6 +449,22 @@ async def _seed(world: World) -> None:
             models=imported.models,
             users=imported.users,
         )
+
+
+async def _admin(world: World, patience: Patience) -> AdminCreated | None:
+    settings = world.settings
+    draft = AdminDraft()
+    return await patience.take(
+        lambda: ensure_admin(
+            world.db,
+            world.vault,
+            name=settings.admin_user,
+            password=settings.admin_password,
+            api_key=settings.admin_api_key,
+            explicit=any(settings.explicit(name) for name in ("admin_password", "admin_api_key")),
+            draft=draft,
+        )
+    )
 
 
 async def _restore_health(world: World) -> None:

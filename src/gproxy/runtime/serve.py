@@ -25,6 +25,7 @@ from gproxy.clock import SystemClock
 from gproxy.config.settings import Settings
 from gproxy.config.sources import BadSettings
 from gproxy.ids import new_id
+from gproxy.ledger.recovery import rows_left
 from gproxy.runtime import upgrade
 from gproxy.runtime.caretaker import Caretaker
 from gproxy.runtime.compose import World, build, listening_sockets
@@ -32,7 +33,7 @@ from gproxy.runtime.files import Unwritable
 from gproxy.runtime.lifecycle import Bounds, Lifecycle, State, Stop
 from gproxy.runtime.logs import Level, Log, wants_text
 from gproxy.runtime.notify import Notifier
-from gproxy.runtime.report import EXIT_LEFT_BEHIND, DrainReport
+from gproxy.runtime.report import EXIT_CLEAN, EXIT_LEFT_BEHIND, DrainReport
 from gproxy.runtime.supervisor import Supervisor, worker_number
 from gproxy.runtime.tls import BadCertificate
 from gproxy.runtime.watchdog import Watchdog
@@ -117,8 +118,9 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
         beside = _demo() if demo else None
         await life.start(build(world, before_snapshot=None if beside is None else beside.prepare))
     except Stop:
-        log.info("stopped while starting", signal=life.signal_name)
-        return 0
+        left = rows_left(world.journals, enough=1) > 0
+        log.info("stopped while starting", signal=life.signal_name, rows_left=left)
+        return EXIT_LEFT_BEHIND if left else EXIT_CLEAN
     except CatalogError as error:
         return _refuse(f"{settings.channels}/{problem}" for problem in error.problems)
     except SeedProblems as problems:

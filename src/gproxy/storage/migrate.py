@@ -64,12 +64,16 @@ def upgrade_blocking(dsn: Dsn) -> None:
         else:
             asyncio.run(_upgrade_server(dsn))
     except DBAPIError as error:
-        raise DatabaseUnavailable(f"the schema upgrade failed: {error.orig}") from error
+        # SQLAlchemy wraps the driver's own error, for PostgreSQL in one of its own.
+        cause = error.orig or error
+        fault = _mapped(dsn, cause.__cause__ or cause)
+        kind = DatabaseUnavailable if isinstance(fault, DatabaseUnavailable) else StorageError
+        raise kind(f"the schema upgrade failed: {error.orig}") from error
     except Exception as error:
         raise _mapped(dsn, error) from error
 
 
-def _mapped(dsn: Dsn, error: Exception) -> StorageError:
+def _mapped(dsn: Dsn, error: BaseException) -> StorageError:
     """What a connection of ours raised before SQLAlchemy could wrap it."""
     if dsn.engine == "postgres":
         from gproxy.storage.drivers.postgres import mapped

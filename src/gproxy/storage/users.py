@@ -287,6 +287,16 @@ class AdminCreated:
     reset: bool
 
 
+class AdminDraft:
+    """What a generated admin would be given. Kept from try to try, so that what an unanswered commit made is shown."""
+
+    def __init__(self) -> None:
+        self.password = Secret(os.urandom(18).hex())
+        self.api_key = new_key(os.urandom(24))
+        self.made: AdminCreated | None = None
+        """What the last try would have written."""
+
+
 async def ensure_admin(
     db: Database,
     vault: Vault,
@@ -295,20 +305,24 @@ async def ensure_admin(
     password: Secret | None,
     api_key: Secret | None,
     explicit: bool,
+    draft: AdminDraft | None = None,
 ) -> AdminCreated | None:
     """See to it that somebody can administer; None when nothing had to be done.
 
     Without an enabled admin who has an enabled key: an enabled admin of that name gets a key, otherwise one is
     made with a `*` permission (under the next free name: a tenant who happens to be called so is not promoted).
     With `explicit` the user of that name is reset to the values given, whoever else there is. Raises `Conflict`
-    when the key given belongs to somebody else.
+    when the key given belongs to somebody else. A caller who repeats it after `DatabaseUnavailable` gives the same `draft`.
     """
+    draft = draft or AdminDraft()
+    if draft.made is not None and await _committed(db, vault, draft.made):
+        return draft.made
     if not explicit and await _admin_exists(db):
         return None
     user = await _named_admin(db, name, explicit=explicit)
     if user is not None and explicit and await _stands(db, vault, user, password, api_key):
         return None
-    generated = Secret(os.urandom(18).hex()) if password is None else None
+    generated = draft.password if password is None else None
     chosen = password or generated
     hashed = None if chosen is None else hash_password(chosen)  # before the transaction: it takes its time
     async with config_write(db) as tx:
@@ -319,12 +333,23 @@ async def ensure_admin(
             free = await _free_name(tx, name)
             user = await create_user(tx, vault, name=free, password_hash=hashed, is_admin=True)
             await grant(tx, user_id=user.id, provider_id=None, model_pattern="*")
-            return AdminCreated(free, generated, await _admin_key(tx, vault, user.id, api_key), reset=False)
+            key = await _admin_key(tx, vault, user.id, api_key, draft)
+            draft.made = AdminCreated(free, generated, key, reset=False)
+            return draft.made
         await USERS.change(tx, user.id, {"is_admin": True, "enabled": True})
         if password is not None or user.password is None:
             await set_password(tx, vault, user.id, hashed)
         shown = generated if user.password is None else None
-        return AdminCreated(user.name, shown, await _admin_key(tx, vault, user.id, api_key), reset=True)
+        draft.made = AdminCreated(user.name, shown, await _admin_key(tx, vault, user.id, api_key, draft), reset=True)
+        return draft.made
+
+
+async def _committed(db: Session, vault: Vault, made: AdminCreated) -> bool:
+    """Whether what an earlier try made, and is yet to be shown, is in the database."""
+    if made.api_key is not None:
+        return await KEYS.find(db, digest=vault.digest(made.api_key)) is not None
+    user = await USERS.find(db, name=made.name)
+    return made.password is not None and user is not None and password_of(vault, user, made.password)
 
 
 async def _named_admin(db: Session, name: str, *, explicit: bool) -> UserRow | None:
@@ -341,14 +366,16 @@ async def _free_name(db: Session, name: str) -> str:
     return free
 
 
-async def _admin_key(tx: Session, vault: Vault, user_id: str, api_key: Secret | None) -> Secret | None:
+async def _admin_key(
+    tx: Session, vault: Vault, user_id: str, api_key: Secret | None, draft: AdminDraft
+) -> Secret | None:
     """Make sure the admin holds the key given, or any enabled one; the key when it was generated."""
     now = SystemClock.now_us()
     if api_key is None:
         for key in await KEYS.all(tx, user_id=user_id, enabled=True):
             if key.expires_at is None or key.expires_at > now:
                 return None
-        return (await create_key(tx, vault, user_id=user_id, label="first admin"))[1]
+        return (await create_key(tx, vault, user_id=user_id, api_key=draft.api_key, label="first admin"))[1]
     held = await KEYS.find(tx, digest=vault.digest(api_key))
     if held is None:
         await create_key(tx, vault, user_id=user_id, api_key=api_key, label="first admin")
