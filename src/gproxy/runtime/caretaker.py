@@ -35,6 +35,12 @@ class Caretaker:
         if self._notifier.watchdog_interval is not None:
             self._begin("watchdog")
 
+    def stop_upgrading(self) -> None:
+        """This process was told to stop: nobody is to take its place."""
+        upgrading = self._tasks.get("upgrade")
+        if upgrading is not None:
+            upgrading.cancel()
+
     def end(self) -> None:
         """The process is about to exit."""
         for task in self._tasks.values():

@@ -145,6 +145,7 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
     # Reading and writing dialects is imported now, beside serving, so that the first translated request does not wait.
     preloading = asyncio.get_running_loop().run_in_executor(None, _load_translation)
     await life.wait_for_signal()
+    caretaker.stop_upgrading()
 
     report = DrainReport(new_id(), world.journal.id, life.signal_name, clock.now_us())
     await life.shutdown(world, bounds(), report)

@@ -96,6 +96,8 @@ class Supervisor:
             upgrade.forget(os.environ)  # type: ignore[arg-type]  # a dict in all but type
             self._notifier.send("READY=1", f"MAINPID={os.getpid()}", f"STATUS=serving with {len(keepers)} workers")
         await self._stopping.wait()
+        if self._upgrading is not None:
+            self._upgrading.cancel()  # if it is still under way: nobody is to take the place of who was told to stop
         if keepers:
             _, late = await asyncio.wait(keepers, timeout=self._bounds.total + 1.0)
             for task in late:

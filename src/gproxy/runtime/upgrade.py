@@ -61,7 +61,8 @@ def forget(environ: dict[str, str]) -> None:
 async def start_successor(sockets: Sequence[socket.socket], timeout: float = TIMEOUT) -> int:
     """Start a new process on these sockets and wait until it is ready; its process id.
 
-    Raises `UpgradeFailed` when it ends, cannot be started or takes longer than `timeout` seconds; it is gone then.
+    Raises `UpgradeFailed` when it ends, cannot be started or takes longer than `timeout` seconds; it is gone then. Likewise
+    when this is cancelled: a stop is meant for all of us.
     """
     if os.getpid() == 1:
         raise UpgradeFailed("this is process 1: its end would end the container, and the successor with it")
@@ -88,17 +89,24 @@ async def start_successor(sockets: Sequence[socket.socket], timeout: float = TIM
     except TimeoutError:
         told = False
         reason = f"the new process was not ready within {timeout:g} s"
+    except asyncio.CancelledError:
+        _end(child)
+        raise
     else:
         reason = "the new process ended before it was ready; its own output says why"
     finally:
         os.close(reading)
     if not told:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        _end(child)
         raise UpgradeFailed(reason)
     # It outlives us and is nobody's child then; without this the interpreter warns that it still runs.
     child.returncode = 0
     return child.pid
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.send_signal(signal.SIGKILL)
+    child.wait()
 
 
 async def first_byte(reading: int) -> bool:

@@ -12,13 +12,15 @@ none. Redis is a cache of the ledger here, never the truth:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from gproxy.access.limits import SLOTS, Claim, Counted, Exceeded, Standing, Windows
 from gproxy.access.shares import Shares
 from gproxy.clock import Clock
 from gproxy.ids import new_id
+from gproxy.storage.drivers import transport_is_gone
 from gproxy.storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -193,7 +195,7 @@ class RedisLimits:
         if not late or self._clock.monotonic() < self._rest_until:
             return
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with _asked(TIMEOUT):
                 for key, slot, difference in late:
                     await self._correct(keys=[key], args=[slot, difference])
         except self._faults():
@@ -234,21 +236,21 @@ class RedisLimits:
     async def _ask(self, claims: Sequence[Claim]) -> list[int]:
         keys = [_EPOCH, *(_key(claim.row_id, claim.dimension, claim.length) for claim in claims)]
         args = [value for claim in claims for value in (int(claim.length * _US), claim.limit, claim.cost, claim.needs)]
-        async with asyncio.timeout(TIMEOUT):
+        async with _asked(TIMEOUT):
             answer: Any = await self._count(keys=keys, args=args)
         return [int(value) for value in answer]
 
     async def _begin(self) -> None:
         """Redis is empty: bring in what the ledger and this instance know."""
         async with self._changing:
-            async with asyncio.timeout(TIMEOUT):
+            async with _asked(TIMEOUT):
                 if await self._redis.exists(_EPOCH):
                     return
             known = Shares()
             await self._fill(known)
             await self._push(known.windows, "most")
             await self._push(self._shares.windows, "most")
-            async with asyncio.timeout(TIMEOUT):
+            async with _asked(TIMEOUT):
                 await self._redis.set(_EPOCH, new_id())
 
     async def _return(self) -> None:
@@ -257,7 +259,7 @@ class RedisLimits:
             if not self._away:
                 return
             now = self._clock.monotonic()
-            async with asyncio.timeout(2 * TIMEOUT):
+            async with _asked(2 * TIMEOUT):
                 for (row_id, dimension, length), at, cost in self._meanwhile:
                     args: list[str | int] = [int(length * _US), "add", int((now - at) * _US), cost]
                     await self._raise(keys=[_key(row_id, dimension, length)], args=args)
@@ -270,7 +272,7 @@ class RedisLimits:
             args: list[Any] = [int(length * _US), how]
             for at, cost in moments.items():
                 args += [int((now - at) * _US), cost]
-            async with asyncio.timeout(TIMEOUT):
+            async with _asked(TIMEOUT):
                 await self._raise(keys=[_key(row_id, dimension, length)], args=args)
 
     # -- without Redis -----------------------------------------------------------------------------------------------
@@ -301,6 +303,21 @@ class RedisLimits:
         from redis.exceptions import RedisError
 
         return RedisError, OSError, TimeoutError
+
+
+@asynccontextmanager
+async def _asked(seconds: float) -> AsyncIterator[None]:
+    """A call to Redis. Raises `TimeoutError` after so long.
+
+    A lost connection is an `OSError` here, also one that the driver takes for a bug of its own.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except RuntimeError as error:
+        if not transport_is_gone(error):
+            raise
+        raise ConnectionResetError(str(error)) from error
 
 
 def _mirrored(counted: Counted) -> Counted:
