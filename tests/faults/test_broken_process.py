@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.lab import Lab, until_async
-from tests.faults.lanes import Cell, Lanes, Matrix
+from tests.faults.engines import locked
+from tests.faults.lab import Lab, until, until_async
+from tests.faults.lanes import SOAK, Cell, Lanes, Matrix
 from tests.process import rig
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 MATRIX = Matrix()
+KILLS = 50 if SOAK else 2
 
 # A disease that breaks out when the other end of a FIFO is opened; the gateway is started with it already in its blood.
 _ILL = """
@@ -32,6 +35,9 @@ def hold_the_lock():
 def block_the_loop():
     wait()
     signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+def swell():
+    wait()
+    bytearray(1 << 30).replace(b"\\0", b"x")
 def spin(*_):
     os.write(2, b"taken ill\\n")
     while True:
@@ -120,6 +126,118 @@ async def threads_that_never_end_do_not_keep_the_process(lab: Lab) -> None:
     await lab.run(10)
     await lab.stop()
     assert len(await lab.judge()) == 10
+
+
+# Workers with a disease of their own, which break out when they are told to stop.
+_ILL_WORKERS = """
+import asyncio, os, sys
+from gproxy.workers.health_broadcaster import HealthBroadcaster
+from gproxy.workers.periodic import Periodic
+from gproxy.workers.usage_sink import UsageSink
+async def swallow():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass  # the fault itself
+async def quit():
+    asyncio.current_task().cancel()
+    await asyncio.sleep(0)
+async def fail():
+    raise RuntimeError("a worker's own bug")
+def infect(worker, name, disease, times):
+    really, left = worker.run, [times]
+    async def run(self):
+        await really(self)
+        if self.name == name and left[0]:
+            left[0] -= 1
+            await disease()
+    worker.run = run
+for one in os.environ["ILL"].split():
+    worker, name, disease, times = one.split(":")
+    infect(globals()[worker], name, globals()[disease], int(times))
+from gproxy.cli.main import main
+sys.exit(main())
+"""
+_SICK = (sys.executable, "-c", _ILL_WORKERS)
+_OTHERS = "HealthBroadcaster:health_broadcaster:fail:9 Periodic:rate_limit_gc:quit:9 Periodic:session_gc:swallow:9"
+
+
+@MATRIX.cell("A29")
+async def workers_that_raise_cancel_themselves_or_swallow_a_cancellation_cost_no_row(lab: Lab) -> None:
+    lab.worker = 1.5
+    await lab.start(env={"ILL": _OTHERS}, program=_SICK)
+    async with locked(lab.place):
+        assert all(call.complete for call in await lab.run(50))
+        lab.signal()
+        await lab.state("draining")
+    found = await lab.exit()
+    report = json.loads(lab.gateway.lines('"event":"stopped"')[0])
+    # It is late or failed, and says so; what the others held is in the database.
+    assert (found.code, report["rows_left"]) == (75, 0), lab.story()
+    assert set(report["late_workers"]) == {"health_broadcaster", "rate_limit_gc", "session_gc"}
+    assert len(await lab.judge()) == 50
+    assert lab.journals() == []
+
+
+@MATRIX.cell("A29")
+async def a_sink_that_fails_at_the_end_gets_a_second_chance(lab: Lab) -> None:
+    for disease in ("fail", "quit"):
+        lab.signalled_at = None
+        await lab.start(env={"ILL": f"UsageSink:usage_sink:{disease}:1"}, program=_SICK)
+        assert all(call.complete for call in await lab.run(25))
+        await lab.stop()
+    assert len(await lab.judge()) == 50
+    assert lab.journals() == []
+
+
+def _memory_group() -> Path | None:
+    """A memory cgroup of our own below the one this process is in; none where the system gives us none."""
+    for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
+        _, controllers, path = line.split(":", 2)
+        root = Path("/sys/fs/cgroup/memory" if controllers == "memory" else "/sys/fs/cgroup")
+        if controllers in {"memory", ""}:
+            made = root / path.lstrip("/") / f"gproxy-test-{os.getpid()}"
+            with contextlib.suppress(OSError):
+                made.mkdir()
+                if _limit(made).exists():
+                    return made
+                made.rmdir()
+    return None
+
+
+def _limit(group: Path) -> Path:
+    old = group / "memory.limit_in_bytes"
+    return old if old.exists() else group / "memory.max"
+
+
+@MATRIX.cell("B10")
+async def killed_for_the_memory_it_takes(lab: Lab) -> None:
+    """The kernel's own kill -9, in the middle of everything."""
+    group = _memory_group()
+    if group is None:
+        pytest.skip("there is no memory cgroup to be had here")
+    try:
+        _limit(group).write_text(str(256 << 20))
+        enter = f'echo $$ > {group}/cgroup.procs && exec "$@"'
+        outbreak = lab.folder / "outbreak"
+        os.mkfifo(outbreak)
+        env = {"OUTBREAK": str(outbreak), "DISEASE": "swell"}
+        await lab.start(env=env, program=("sh", "-c", enter, "sh", sys.executable, "-c", _ILL))
+        for _ in range(KILLS):
+            over = asyncio.Event()
+            plan = lab.plan(None, "", stream=True, concurrency=12, tokens=(3, 20), delay=0.004)
+            async with lab.loading(plan, over):
+                await lab.answered(len(lab.calls) + 30)
+                outbreak.write_bytes(b"")
+                assert await lab.gateway.ended(30) == -signal.SIGKILL
+                over.set()
+            await lab.restart()
+        await lab.stop()
+    finally:
+        await until(lambda: not (group / "cgroup.procs").read_text(), lambda: "an empty group")
+        group.rmdir()
+    assert len(await lab.judge(killed=True)) >= 30
 
 
 @MATRIX.cell("A31")
