@@ -77,7 +77,7 @@ async def a_worker_and_its_master_killed_together(lab: Lab) -> None:
             await lab.kill()
             over.set()
         # The other one sees that its master is gone and drains.
-        await until(lambda: not any(map(rig.alive, workers)), lambda: "the end of the workers")
+        await until(lambda pids=workers: not any(map(rig.alive, pids)), lambda: "the end of the workers")  # type: ignore[misc]
     await lab.restart()
     await lab.told("all workers serve")
     await lab.stop()
