@@ -15,6 +15,7 @@ from gproxy.vendor.server import VendorServer
 from gproxy.vendor.tally import Tally
 from tests.faults.engines import Row
 from tests.faults.lab import Lab, lab
+from tests.faults.lanes import SOAK
 from tests.process import rig
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
@@ -78,14 +79,17 @@ members = [
     assert any(row["attempt_no"] > 1 for row in by["spare"]), "nobody was in flight when the vendor died"
 
 
-async def test_a_vendor_that_fails_half_of_everything_gets_no_storm_of_retries(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "seconds", [4, pytest.param(60, marks=[] if SOAK else [pytest.mark.soak, pytest.mark.timeout(240)])]
+)
+async def test_a_vendor_that_fails_half_of_everything_gets_no_storm_of_retries(tmp_path: Path, seconds: int) -> None:
     async with lab(tmp_path / "lab") as one:
         await one.start(extra=_provider("shaky", one.vendor.port, keys=8))
         one.vendor.script("status=500", times=1_000_000, nonce="*[13579]")
         stop = asyncio.Event()
         plan = one.plan(None, "first=0.005", stream=False, prefix="/shaky", concurrency=8)
         async with one.loading(plan, stop):
-            await asyncio.sleep(4)  # the storm's length, not a wait for something
+            await asyncio.sleep(seconds)  # the storm's length, not a wait for something
             stop.set()
         asked = {attempt.nonce for attempt in one.attempts}
         attempts = len(one.attempts)

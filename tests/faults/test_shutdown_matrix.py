@@ -8,6 +8,7 @@ import contextlib
 import json
 import signal
 import socket
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,10 +17,10 @@ import pytest
 from tests.faults import engines
 from tests.faults.engines import ENGINES, SERVERS
 from tests.faults.lab import Lab, until, until_async
-from tests.faults.lanes import Cell, Lanes, Matrix
+from tests.faults.lanes import SOAK, Cell, Lanes, Matrix
 from tests.process import rig
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(1200 if SOAK else 240)]
 MATRIX = Matrix()
 BOTH = (signal.SIGTERM, signal.SIGINT)
 GATED = "gate_mid=hold,at=3"
@@ -103,6 +104,36 @@ async def endless_streams_are_cut_with_an_error_event_and_a_row(lab: Lab) -> Non
     await lab.left(200)
     assert {attempt.how for attempt in lab.attempts} == {"client_closed"}
     assert (await lab.report())["cut"] == 200
+
+
+@MATRIX.cell("A06")
+async def a_long_drain_ends_with_the_last_stream(lab: Lab) -> None:
+    lab.drain = 600.0
+    await lab.start()
+    async with lab.loading(lab.plan(40, f"tokens=12,{GATED}", stream=True)) as work:
+        await lab.vendor.gate("hold").arrived(40)
+        lab.signal()
+        await lab.state("draining")
+        await lab.vendor.gate("hold").release()
+        await work
+        lab.drain, lab.signalled_at = 0.0, time.monotonic()  # nothing is left to wait for
+        assert (await lab.exit()).code == 0
+    assert [call.nonce for call in lab.calls if not call.complete] == []
+    assert len(await lab.judge()) == 40
+
+
+@MATRIX.cell("A06", soak=True)
+async def streams_of_ten_minutes_reach_their_end(lab: Lab) -> None:
+    lab.drain = 660.0
+    await lab.start("--total-timeout=900s")
+    async with lab.loading(lab.plan(200, "tokens=600,delay=1.0", stream=True, timeout=900.0)) as work:
+        await lab.seen(200)
+        lab.signal()
+        await work
+        lab.drain, lab.signalled_at = 0.0, time.monotonic()
+        assert (await lab.exit()).code == 0
+    assert [call.nonce for call in lab.calls if not call.complete] == []
+    assert {row["source"] for row in await lab.judge()} == {"reported"}
 
 
 @MATRIX.cell("A07", signals=BOTH, engines=("sqlite",), soak_engines=SERVERS)

@@ -128,6 +128,20 @@ async def a_removal_or_a_shortening_fails(lab: Lab) -> None:
     await _each(lab, ("unlink", "unlinkat", "rename", "ftruncate", "rmdir"), "fail", "error=EIO")
 
 
+@MATRIX.cell("C11")
+async def a_disk_that_takes_half_a_second_for_each_sync(lab: Lab) -> None:
+    """Whoever waits while a sync runs shares the next one: requests wait for the disk, and not for each other."""
+    rig.needed("strace", there=shutil.which("strace") is not None)
+    await lab.start("--durability=power")
+    async with _traced(lab.gateway, ("fdatasync",), "delay_enter=500000") as lines:
+        calls = await lab.run(60, stream=False)
+    assert all(call.complete for call in calls)
+    syncs = sum("fdatasync(" in line for line in lines)
+    assert 0 < syncs <= 20, syncs
+    await lab.stop()
+    assert len(await lab.judge()) == 60
+
+
 @pytest.mark.parametrize("cell", MATRIX.params())
 def test_syscalls(cell: Cell, lanes: Lanes) -> None:
     lanes.result(cell)

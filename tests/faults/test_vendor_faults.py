@@ -279,6 +279,31 @@ async def the_client_leaves_just_before_the_figures(lab: Lab) -> None:
     assert all(row["cost_nano_usd"] > 0 and row["output_tokens"] >= 15 for row in rows)
 
 
+@MATRIX.cell("C10")
+async def a_vendor_whose_name_leads_nowhere_fails_alone(lab: Lab) -> None:
+    nowhere = """
+[[providers]]
+name = "nowhere"
+channel = "custom"
+settings = { base_url = "http://no-such-host.invalid/v1", dialect = "openai_chat" }
+credentials = [ { api_key = "sk-nobody-reads-this" } ]
+"""
+    await lab.start(*DEADLINES, extra=nowhere)
+    body = {"model": "sim-model", "messages": [{"role": "user", "content": "hello"}]}
+    lost = [
+        asyncio.ensure_future(asyncio.to_thread(lab.gateway.request, "POST", "/nowhere/v1/chat/completions", body))
+        for _ in range(8)
+    ]
+    assert all(call.complete for call in await lab.run(40))
+    answers = await asyncio.gather(*lost)
+    assert {status for status, _, _ in answers} <= {502, 503, 504}
+    assert b"sk-nobody" not in b"".join(content for _, _, content in answers)
+    assert all(call.complete for call in await lab.run(10))
+    await lab.stop()
+    rows = await lab.judge(unreachable=True)
+    assert len([row for row in rows if row["provider_name"] == "main"]) == 50
+
+
 @pytest.mark.parametrize("cell", MATRIX.params())
 def test_vendor(cell: Cell, lanes: Lanes) -> None:
     lanes.result(cell)
