@@ -78,6 +78,8 @@ async def _ill(lab: Lab, disease: str) -> Path:
 
 async def _watchdog(lab: Lab, disease: str, *, first: str, code: int = 70) -> None:
     """The process falls ill in its drain, or before it is told to stop at all."""
+    if first == "illness":
+        lab.drain, lab.worker = 1.0, 1.0
     outbreak = await _ill(lab, disease)
     async with lab.loading(lab.plan(20, "fail=endless,delay=0.1", stream=True)) as work:
         await lab.seen(20)

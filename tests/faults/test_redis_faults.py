@@ -99,6 +99,54 @@ async def _burst(lab: Lab, gateways: list[Gateway], each: int) -> int:
     return statuses[200]
 
 
+@MATRIX.cell("C07")
+async def instances_that_lose_redis_keep_to_their_shares_and_come_back_without_a_reset(lab: Lab) -> None:
+    async with (
+        Redis(lab.folder) as redis,
+        FaultProxy("127.0.0.1", redis.port) as one,
+        FaultProxy("127.0.0.1", redis.port) as other,
+        _two(lab, redis, one, other) as both,
+    ):
+        let = [await _burst(lab, both, 3)]
+        await one.set("blackhole")
+        await other.set("refuse")
+        let.append(await _burst(lab, both, 6))
+        await one.set("pass")
+        await other.set("pass")
+
+        async def back() -> bool:
+            let.append(await _burst(lab, both, 1))
+            return let[-1] > 0
+
+        await until_async(back, lambda: "an instance that reaches Redis again and finds room there")
+        let.append(await _burst(lab, both, LIMIT))
+    # All of it in less than one window: together the limit, never more, and nobody was locked out meanwhile.
+    assert let[0] == 6
+    assert 6 < let[1] <= 12, let
+    assert LIMIT - 6 < sum(let) <= LIMIT, let
+
+
+@MATRIX.cell("C07")
+async def one_of_two_that_loses_redis_is_left_its_share(lab: Lab) -> None:
+    """The partition that tempts most: who still has Redis sees a whole limit there."""
+    async with (
+        Redis(lab.folder) as redis,
+        FaultProxy("127.0.0.1", redis.port) as one,
+        FaultProxy("127.0.0.1", redis.port) as other,
+        _two(lab, redis, one, other) as both,
+    ):
+        let = [await _burst(lab, both, 2)]
+        await other.set("blackhole")
+        let.append(await _burst(lab, both[1:], 2 * LIMIT))
+        let.append(await _burst(lab, both[:1], 2 * LIMIT))
+        await other.set("pass")
+        let.append(await _burst(lab, both[1:], LIMIT))
+    assert let[0] == 4
+    assert let[1] > 0
+    assert let[2] > 0
+    assert sum(let) <= LIMIT, let
+
+
 @MATRIX.cell("C08")
 async def a_redis_that_forgets_is_told_again_from_the_ledger(lab: Lab) -> None:
     async with (

@@ -172,6 +172,7 @@ class DatabaseAccounts:
         """Be counted among the processes before the first request."""
         self._ledger.shared = True
         await self.counters.reserved_drift()
+        await self.counters.limits.tick()  # there before it is a member, or the others would set a share aside for it
         await self.counters.beat()
         if self._by_share and self.counters.shares.membership.count > 1 and _limited(self._snapshot()):
             # The others must have seen this process, and keep to their smaller shares, before it uses its own.
@@ -192,6 +193,7 @@ class DatabaseAccounts:
 
     async def tend(self) -> None:
         """Be seen; now and then renew this process's holds and bury what the dead held."""
+        await self.counters.limits.tick()
         async with translated():
             if await self.counters.beat() or self.counters.limits.away:
                 await self._fill(self.counters.shares)

@@ -107,6 +107,10 @@ class Limits(Protocol):
         """Take a request back."""
         ...
 
+    async def tick(self) -> None:
+        """Once a second: be seen by other instances. Never raises for a shared place that is away."""
+        ...
+
     async def flush(self) -> None:
         """Send what waits. Never raises."""
         ...
@@ -137,6 +141,9 @@ class ShareLimits:
     def withdraw(self, counted: Counted) -> None:
         """Take a request back."""
         self._shares.windows.withdraw(counted)
+
+    async def tick(self) -> None:
+        """Instances see each other in the database."""
 
     async def flush(self) -> None:
         """Nothing waits."""

@@ -4,8 +4,10 @@ The arithmetic is that of `access.limits`, in one script over Redis's own clock:
 none. Redis is a cache of the ledger here, never the truth:
 
 * it comes up empty (restart, FLUSHALL, eviction): the first instance to notice fills the windows from the ledger;
-* it goes away: every instance falls back to its share of each limit, less its part of what everybody let through
-  before; never is more let through than the limit;
+* it goes away, for all or for some: an instance that cannot reach it falls back to its share of each limit, less its
+  part of what everybody let through before. Those that still reach it leave that share alone: instances say every
+  second that they are there (`tick`), and whoever has not been heard of is taken to live on its share. So that both
+  never use the same share, an instance waits until it must be missed before it does (`PRESENT` seconds at most);
 * it comes back: what was let through meanwhile is counted before the first request asks.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from gproxy.access.limits import SLOTS, Claim, Counted, Exceeded, Standing, Windows
@@ -31,31 +33,43 @@ TIMEOUT: Final = 0.5
 REST: Final = 0.5
 """Seconds after a failure in which Redis is not asked."""
 
+PRESENT: Final = 2.5
+"""Seconds for which an instance counts as one that reaches Redis after it has said so."""
+
+_TRIES: Final = 3
+"""How often Redis is asked for one request before it is given up, if it answers in between."""
 _US: Final = 1_000_000
 _PREFIX: Final = "{gproxy}:w:"
 _EPOCH: Final = "{gproxy}:epoch"
+_THERE: Final = "{gproxy}:there"
 
-# KEYS: the epoch, then one hash per claim. ARGV: per claim length (us), limit, cost, least.
-# Answers: {-1} no epoch · {0, worst, wait, used…, reset…} · {1, slot…, granted…, used…, reset…}; times in us.
+# KEYS: the epoch, the instances that are there, then one hash per claim. ARGV: per claim length (us), limit, cost,
+# least; then who asks and how many instances there should be.
+# Answers: {-1} no epoch · {-2} the asker is not there · {0, worst, wait, used…, reset…} · {1, slot…, granted…, used…, reset…}; times in us.
 _COUNT: Final = """
 local slots = tonumber(60)
 if redis.call('EXISTS', KEYS[1]) == 0 then return {-1} end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local n = #KEYS - 1
+local until_then = redis.call('ZSCORE', KEYS[2], ARGV[#ARGV - 1])
+if not until_then or tonumber(until_then) < now then return {-2} end
+local members = tonumber(ARGV[#ARGV])
+local missing = math.max(0, members - redis.call('ZCOUNT', KEYS[2], now, '+inf'))
+local n = #KEYS - 2
 local used, newest, granted, sorted = {}, {}, {}, {}
 local worst, longest = 0, -1
 for i = 1, n do
   local length, limit = tonumber(ARGV[i * 4 - 3]), tonumber(ARGV[i * 4 - 2])
+  if missing > 0 then limit = limit - missing * math.ceil(limit / members) end
   local cost, least = tonumber(ARGV[i * 4 - 1]), tonumber(ARGV[i * 4])
   local width = length / slots
   local oldest = math.floor(now / width) - slots
-  local flat = redis.call('HGETALL', KEYS[i + 1])
+  local flat = redis.call('HGETALL', KEYS[i + 2])
   local total, last, held = 0, oldest - 1, {}
   for f = 1, #flat, 2 do
     local slot, count = tonumber(flat[f]), tonumber(flat[f + 1])
     if slot < oldest then
-      redis.call('HDEL', KEYS[i + 1], flat[f])
+      redis.call('HDEL', KEYS[i + 2], flat[f])
     else
       total = total + count
       if slot > last then last = slot end
@@ -89,8 +103,8 @@ else
     local width = tonumber(ARGV[i * 4 - 3]) / slots
     newest[i] = math.floor(now / width)
     used[i] = used[i] + granted[i]
-    redis.call('HINCRBY', KEYS[i + 1], newest[i], granted[i])
-    redis.call('PEXPIRE', KEYS[i + 1], math.ceil((slots + 2) * width / 1000))
+    redis.call('HINCRBY', KEYS[i + 2], newest[i], granted[i])
+    redis.call('PEXPIRE', KEYS[i + 2], math.ceil((slots + 2) * width / 1000))
     answer[#answer + 1] = newest[i]
   end
   for i = 1, n do answer[#answer + 1] = granted[i] end
@@ -128,6 +142,17 @@ redis.call('PEXPIRE', KEYS[1], math.ceil((slots + 2) * width / 1000))
 return 0
 """
 
+# KEYS: the instances that are there. ARGV: which one, and until when (us of Redis's clock: a command that arrives late
+# says nothing new). Answers with the time.
+_BE_THERE: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], 60000)
+return now
+"""
+
 Key = tuple[str, str, float]
 
 
@@ -148,6 +173,15 @@ class RedisLimits:
         self._count = self._redis.register_script(_COUNT)
         self._correct = self._redis.register_script(_CORRECT)
         self._raise = self._redis.register_script(_RAISE)
+        self._be_there = self._redis.register_script(_BE_THERE)
+        self._id = new_id()
+        self._clock_ahead: float | None = None
+        """How far Redis's clock is ahead of ours, seconds; too little rather than too much."""
+        self._there_until = 0.0
+        self._leaving = False
+        self._asking = 0
+        self._settled = asyncio.Event()
+        self._answered_at = 0.0
         self._clock = clock
         self._shares = shares
         self._fill = fill
@@ -172,12 +206,27 @@ class RedisLimits:
             return Counted((), (), ())
         if self._late:
             await self.flush()
-        if self._clock.monotonic() >= self._rest_until:
-            try:
-                return await self._counted(claims)
-            except self._faults():
-                self._rest_until = self._clock.monotonic() + REST
+        for tries in range(_TRIES):
+            if not self._leaving and self._clock.monotonic() >= self._rest_until:
+                try:
+                    return await self._counted(claims)
+                except self._faults():
+                    self._rest_until = self._clock.monotonic() + REST
+            if await self._leave(surely=tries + 1 == _TRIES):
+                break
         return await self._by_share(claims)
+
+    async def tick(self) -> None:
+        """Once a second: be there for the others, or come back. Never raises for a Redis that is away."""
+        if self._leaving or self._clock.monotonic() < self._rest_until:
+            return
+        try:
+            if self._away:
+                await self._return()
+            else:
+                await self._renew()
+        except self._faults():
+            self._rest_until = self._clock.monotonic() + REST
 
     def correct(self, counted: Counted, tokens: int) -> None:
         """Replace reserved tokens by used ones, afterwards."""
@@ -202,7 +251,10 @@ class RedisLimits:
             self._rest_until = self._clock.monotonic() + REST
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Be there no more, and close the connections."""
+        with suppress(*self._faults()):
+            async with _asked(TIMEOUT):
+                await self._redis.zrem(_THERE, self._id)
         await self._redis.aclose()
 
     # -- Redis -----------------------------------------------------------------------------------------------------
@@ -214,6 +266,11 @@ class RedisLimits:
         if answer[0] == -1:
             await self._begin()
             answer = await self._ask(claims)
+        if answer[0] == -2 and not (self._leaving or self._away):
+            await self._renew()
+            answer = await self._ask(claims)
+        if answer[0] < 0:
+            raise TimeoutError("this instance is not there for the others")
         n = len(claims)
         if answer[0] == 0:
             tail = answer[3:]
@@ -234,10 +291,18 @@ class RedisLimits:
         return Counted(granted, tuple(slots) + mirror, standings)
 
     async def _ask(self, claims: Sequence[Claim]) -> list[int]:
-        keys = [_EPOCH, *(_key(claim.row_id, claim.dimension, claim.length) for claim in claims)]
-        args = [value for claim in claims for value in (int(claim.length * _US), claim.limit, claim.cost, claim.needs)]
-        async with _asked(TIMEOUT):
-            answer: Any = await self._count(keys=keys, args=args)
+        keys = [_EPOCH, _THERE, *(_key(claim.row_id, claim.dimension, claim.length) for claim in claims)]
+        args: list[int | str] = [
+            value for claim in claims for value in (int(claim.length * _US), claim.limit, claim.cost, claim.needs)
+        ]
+        args += [self._id, self._shares.membership.count]
+        self._asking += 1
+        try:
+            async with _asked(TIMEOUT):
+                answer: Any = await self._count(keys=keys, args=args)
+        finally:
+            self._asking -= 1
+            self._settled.set()
         return [int(value) for value in answer]
 
     async def _begin(self) -> None:
@@ -258,6 +323,7 @@ class RedisLimits:
         async with self._changing:
             if not self._away:
                 return
+            await self._tell_time()
             now = self._clock.monotonic()
             async with _asked(2 * TIMEOUT):
                 for (row_id, dimension, length), at, cost in self._meanwhile:
@@ -265,6 +331,23 @@ class RedisLimits:
                     await self._raise(keys=[_key(row_id, dimension, length)], args=args)
             self._meanwhile.clear()
             self._away = False
+            await self._renew()
+
+    async def _tell_time(self) -> float:
+        """How far Redis's clock is ahead; it answers, so it is there."""
+        async with _asked(TIMEOUT):
+            seconds, micros = await self._redis.time()
+        self._clock_ahead = ahead = float(seconds + micros / _US - self._clock.monotonic())
+        return ahead
+
+    async def _renew(self) -> None:
+        """Say that this instance reaches Redis; from before it is sent, until the end of that time, it may count as there."""
+        ahead = await self._tell_time() if self._clock_ahead is None else self._clock_ahead
+        until = self._clock.monotonic() + PRESENT
+        self._there_until = max(self._there_until, until)
+        async with _asked(TIMEOUT):
+            now = await self._be_there(keys=[_THERE], args=[self._id, int((until + ahead) * _US)])
+        self._clock_ahead = int(now) / _US - self._clock.monotonic()
 
     async def _push(self, windows: Windows, how: str) -> None:
         now = self._clock.monotonic()
@@ -277,12 +360,43 @@ class RedisLimits:
 
     # -- without Redis -----------------------------------------------------------------------------------------------
 
+    async def _leave(self, *, surely: bool) -> bool:
+        """Live on this instance's share from now on, once nobody can take it for one that is there any more.
+
+        False when Redis has answered meanwhile and may be asked again, unless it must be left `surely`.
+        """
+        since = self._clock.monotonic()
+        async with self._changing:
+            if self._away:
+                return True
+            if self._answered_at > since and not surely:
+                return False  # whoever was before us has waited for us
+            self._leaving = True
+            try:
+                if self._shares.membership.count > 1 and not await self._missed(surely=surely):
+                    return False
+                await self._fill(self._shares)
+                self._away = True
+            finally:
+                self._leaving = False
+        return True
+
+    async def _missed(self, *, surely: bool) -> bool:
+        """Wait until the others must miss this instance; false when Redis answers before that."""
+        while (left := self._there_until - self._clock.monotonic()) > 0:
+            await asyncio.sleep(min(left, REST))
+            if not surely:
+                with suppress(*self._faults()):
+                    await self._tell_time()
+                    self._answered_at = self._clock.monotonic()
+                    self._rest_until = 0.0
+                    return False
+        while self._asking:  # what Redis counts for us at this moment is part of our share
+            self._settled.clear()
+            await self._settled.wait()
+        return True
+
     async def _by_share(self, claims: Sequence[Claim]) -> Counted | Exceeded:
-        if not self._away:
-            async with self._changing:
-                if not self._away:
-                    await self._fill(self._shares)
-                    self._away = True
         now = self._clock.monotonic()
         outcome = self._shares.count(claims, now)
         if isinstance(outcome, Exceeded):
