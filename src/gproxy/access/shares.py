@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gproxy.access.limits import DAY, MINUTE, Claim, Counted, Exceeded, Standing, Windows, applies
+from gproxy.access.limits import DAY, Claim, Counted, Exceeded, Standing, Windows, applies
 from gproxy.access.principal import RateLimit
+from gproxy.window import MINUTE
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from gproxy.access.limits import SLOTS, Claim, Counted, Exceeded, Standing, Windows
+from gproxy.access.limits import Claim, Counted, Exceeded, Standing, Windows
 from gproxy.access.shares import Shares
 from gproxy.clock import Clock
 from gproxy.ids import new_id
 from gproxy.storage.drivers import transport_is_gone
 from gproxy.storage.errors import StorageError
+from gproxy.window import SLOTS
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
