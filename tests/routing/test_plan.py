@@ -12,6 +12,7 @@ from gproxy.channels.verdicts import Scope, Verdict, VerdictKind
 from gproxy.errors import Kind, Phase
 from gproxy.ids import CredentialId
 from gproxy.routing.budget import MINIMUM, RetryBudgets
+from gproxy.routing.caps import Caps, Standing
 from gproxy.routing.health import HealthBoard
 from gproxy.routing.plan import UNKNOWN_WAIT, Attempt, Board, Plan, Stop, StopCause
 from gproxy.routing.provider import Provider
@@ -264,3 +265,60 @@ def test_any_plan_ends_within_its_bound_and_never_repeats(verdicts: list[Verdict
     else:
         pytest.fail("the plan did not end")
     assert len(tried) == len(set(tried)) <= most
+
+
+def capped(*caps: Caps | None) -> World:
+    return world(provider("p", *(credential(name, caps=each) for name, each in zip("abc", caps, strict=False))))
+
+
+def test_a_credential_at_its_cap_is_passed_over_like_a_resting_one() -> None:
+    where, board = capped(Caps(rpm=1), None), new_board()
+    assert str(Dialogue(where, "p/m", board, tokens=lambda _: 5)) == "1 p/a"
+    assert [str(Dialogue(where, "p/m", board, tokens=lambda _: 5)) for _ in range(3)] == ["1 p/b"] * 3
+    assert str(Dialogue(where, "p/m", board, at=62.0, tokens=lambda _: 5)) in {"1 p/a", "1 p/b"}
+
+
+def test_all_at_their_caps_is_told_with_the_true_wait() -> None:
+    where, board = capped(Caps(rpm=1), Caps(tpm=10)), new_board()
+    first = Dialogue(where, "p/m", board, at=0.0, tokens=lambda _: 8)
+    second = Dialogue(where, "p/m", board, at=20.0, tokens=lambda _: 8)
+    assert {str(first), str(second)} == {"1 p/a", "1 p/b"}
+    third = Dialogue(where, "p/m", board, at=30.0, tokens=lambda _: 8)
+    assert str(third) == "stop no_credential no_credential"
+    assert isinstance(third.answer, Stop)
+    assert third.answer.failure is not None
+    assert "at its caps" in third.answer.failure.text
+    assert third.wait is not None
+    assert 30.0 <= third.wait <= 31.0  # until what was counted at 0 has left the minute
+    assert not isinstance(Dialogue(where, "p/m", board, at=30.0 + third.wait, tokens=lambda _: 8).answer, Stop)
+
+
+def test_a_wait_is_the_longer_of_rest_and_cap() -> None:
+    where, board = capped(Caps(rpm=1)), new_board()
+    talk = Dialogue(where, "p/m", board, tokens=lambda _: 0)
+    assert isinstance(talk.answer, Attempt)
+    assert talk.answer.taken is not None
+    talk.answer.taken.used = 0
+    talk.answer.taken.settle()
+    assert talk.says(said(429, "5")) == "stop exhausted upstream_rate_limited"
+    assert talk.wait is not None
+    assert talk.wait >= 60.0
+
+
+def test_what_consumes_nothing_is_not_counted() -> None:
+    where, board = capped(Caps(rpm=1)), new_board()
+    assert [str(Dialogue(where, "p/m", board)) for _ in range(3)] == ["1 p/a"] * 3
+    assert board.caps.standing(CredentialId("a"), 0.0) == Standing()
+
+
+def test_a_new_token_is_no_second_request() -> None:
+    account = credential("a", caps=Caps(rpm=2), client_email="x@y.example", private_key="-", project_id="p")
+    where = world(provider("v", account, channel="vertex", project="p"))
+    talk = Dialogue(where, "v/m", tokens=lambda _: 0)
+    assert isinstance(talk.answer, Attempt)
+    assert talk.answer.taken is not None
+    talk.answer.taken.used = 0
+    talk.answer.taken.settle()
+    refused = Verdict(VerdictKind.BAD_KEY, retryable=True, status=401, curable=True)
+    assert talk.says(refused) == "2 v/a refresh"
+    assert talk.board.caps.standing(CredentialId("a"), 0.0) == Standing(1, 0, 1)

@@ -10,15 +10,18 @@ from gproxy.channels.loader import catalog
 from gproxy.channels.verdicts import Verdict, VerdictKind, judge, judge_fault
 from gproxy.errors import Phase, UpstreamFault
 from gproxy.ids import CredentialId, ProviderId
+from gproxy.routing.caps import Caps
 from gproxy.routing.provider import Credential, Provider, assemble
 from gproxy.secret import Secret
 from gproxy.snapshot import Alias, Member, Model, Route
 from gproxy.wire.http import Deadlines
 
 
-def credential(name: str, weight: int = 1, *, enabled: bool = True, **fields: str) -> Credential:
+def credential(
+    name: str, weight: int = 1, *, enabled: bool = True, caps: Caps | None = None, **fields: str
+) -> Credential:
     secrets = {key: Secret(value) for key, value in (fields or {"api_key": "k"}).items()}
-    return Credential(CredentialId(name), name, enabled=enabled, weight=weight, fields=secrets)
+    return Credential(CredentialId(name), name, enabled=enabled, weight=weight, fields=secrets, caps=caps)
 
 
 def provider(

@@ -75,7 +75,13 @@ def seeds(draw: st.DrawFn) -> s.Seed:
             draw(st.booleans()),
             draw(st.dictionaries(ANY_TEXT.map(lambda key: f"x-{key}"), FREE, max_size=3)),
             tuple(
-                s.SeedCredential({"api_key": key}, draw(MAYBE_NAME), draw(st.booleans()), draw(st.integers(0, 1000)))
+                s.SeedCredential(
+                    {"api_key": key},
+                    draw(MAYBE_NAME),
+                    draw(st.booleans()),
+                    draw(st.integers(0, 1000)),
+                    *(draw(st.none() | st.integers(1, 10**9)) for _ in range(3)),
+                )
                 for key in draw(st.lists(API_KEYS, max_size=2))
             ),
         )

@@ -83,7 +83,7 @@ def test_every_table() -> None:
         channel = "custom"
         label = "Local"
         settings = { base_url = "http://127.0.0.1:9/v1", dialects = ["openai_chat", "gemini"], idle_timeout = 3.5 }
-        credentials = [{ api_key = "k", label = "one", weight = 3, enabled = false }]
+        credentials = [{ api_key = "k", label = "one", weight = 3, enabled = false, rpm = 60, tpm = 9000, max_in_flight = 2 }]
         [[users]]
         name = "bob"
         is_admin = true
@@ -109,12 +109,23 @@ def test_every_table() -> None:
     assert seed.routes[0].members == (Member("local", "m", 0, 1), Member("local", "n", 2, 5))
     assert seed.routes[0].strategy == "failover"
     assert seed.providers[0].settings["idle_timeout"] == 3.5
-    assert (seed.providers[0].credentials[0].weight, seed.providers[0].credentials[0].enabled) == (3, False)
+    (pooled,) = seed.providers[0].credentials
+    assert (pooled.weight, pooled.enabled) == (3, False)
+    assert (pooled.rpm, pooled.tpm, pooled.max_in_flight) == (60, 9000, 2)
     (key,) = seed.users[0].keys
     assert (key.expires_at, key.on_disconnect, key.enabled) == (1_800_000_000_000_000, "finish", False)
     assert seed.users[0].password is None
     assert seed.rate_limits == (SeedRateLimit("bob", "gpt-[45]*", 10, None, 1000, 3600),)
     assert (seed.quotas[0].quota_nano_usd, seed.quotas[0].cost_used_nano_usd) == (10_500_000_000, 1_000_000_000)
+
+
+@pytest.mark.parametrize("cap", ["rpm", "tpm", "max_in_flight"])
+@pytest.mark.parametrize(("value", "fault"), [("0", "must be at least 1"), ('"5"', "must be a whole number")])
+def test_a_wrong_cap_is_named(cap: str, value: str, fault: str) -> None:
+    (told,) = problems(
+        f'[[providers]]\nname = "p"\nchannel = "openai"\ncredentials = [{{ api_key = "k", {cap} = {value} }}]\n'
+    )
+    assert told.startswith(f"[[providers]] number 1, credentials[1].{cap}: {fault}")
 
 
 def test_variables_are_filled_after_parsing_and_can_be_escaped() -> None:

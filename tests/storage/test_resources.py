@@ -43,7 +43,7 @@ SEED = Seed(
             "openai",
             "Main",
             settings={"base_url": "http://127.0.0.1:9"},
-            credentials=(SeedCredential({"api_key": Secret("sk-vendor-0123456789")}, "one"),),
+            credentials=(SeedCredential({"api_key": Secret("sk-vendor-0123456789")}, "one", rpm=60, tpm=9),),
         ),
     ),
     models=(SeedModel("main", "org/mini", "Mini", card=PRICED, max_output_tokens=4096),),
@@ -108,6 +108,7 @@ async def test_every_view_reads_its_rows(db: Database, vault: Vault) -> None:
     [
         ("providers", {"settings": {"a": 1}, "label": None}),
         ("credentials", {"fields": {"api_key": Secret("sk-vendor-9999999999")}}),
+        ("credentials", {"rpm": None, "tpm": 5, "max_in_flight": 2}),
         ("models", {"pricing": None, "enabled": False}),
         ("routes", {"members": [{"provider_name": "main", "model_id": "other", "tier": 1, "weight": 1}]}),
         ("users", {"password_hash": "phc", "enabled": False}),

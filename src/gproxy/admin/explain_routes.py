@@ -217,11 +217,15 @@ def _way(ports: Ports, one: Candidate, tariff: Tariff, projection: Projection, a
     now = ports.clock.monotonic()
     endpoint = one.provider.vendor.endpoint(asked.operation, asked.dialect, one.model_id)
     health = ports.board.health
+    tokens = projection.tokens(projection.output)
     credentials = []
     for key in one.provider.credentials:
         free = health.free_at(key.id, one.model_id, now)
-        usable = key.enabled and free is None
-        reason = "" if usable else health.reason(key.id, one.model_id) if key.enabled else "switched off"
+        full = key.caps is not None and ports.board.caps.wait_for(key.id, key.caps, tokens, now) > 0
+        usable = key.enabled and free is None and not full
+        reason = "" if usable else "switched off" if not key.enabled else health.reason(key.id, one.model_id)
+        if full and not reason:
+            reason = "at its caps"
         credentials.append({"id": key.id, "label": key.label, "usable": usable, "reason": reason})
     card = tariff.card
     return {

@@ -29,10 +29,14 @@ from gproxy.channels.overrides import SettingsProblem, address_of, check_credent
 from gproxy.channels.vendor import Vendor
 from gproxy.ids import CredentialId
 from gproxy.ledger.pricing import PriceError, RateCard
+from gproxy.routing.caps import caps_of
 
 Strategy = Literal["failover", "weighted", "round_robin", "least_in_flight"]
 Secrets = Annotated[dict[str, Hidden], Field(max_length=32)]
 _LATER: Final = "Microseconds since the epoch, UTC."
+_RPM: Final = "Cap: requests a minute that this credential is asked for; null: any."
+_TPM: Final = "Cap: tokens a minute, input and output; null: any."
+_AT_ONCE: Final = "Cap: requests at the same time; null: any."
 
 
 class Life(Shown):
@@ -83,6 +87,14 @@ class Health(Shown):
     reason: str
 
 
+class CapsInUse(Shown):
+    """What counts against a credential's caps now, in the process that answers."""
+
+    requests: int = Field(description="Sent in the last minute.")
+    tokens: int = Field(description="Of the last minute: used, or for requests under way the most they can take.")
+    in_flight: int
+
+
 class Credential(Life):
     """One secret of a provider's pool; `fields` are masked."""
 
@@ -91,8 +103,12 @@ class Credential(Life):
     label: str | None
     enabled: bool
     weight: int
+    rpm: int | None = Field(description=_RPM)
+    tpm: int | None = Field(description=_TPM)
+    max_in_flight: int | None = Field(description=_AT_ONCE)
     fields: dict[str, str] | None = Field(description="null: the database's secret key cannot open them.")
     health: Health
+    in_use: CapsInUse | None = Field(description="null: the credential has no caps.")
 
 
 class CredentialCreate(Shape):
@@ -103,6 +119,9 @@ class CredentialCreate(Shape):
     label: Name | None = None
     enabled: Flag = True
     weight: Weight = 1
+    rpm: Positive | None = Field(default=None, description=_RPM)
+    tpm: Positive | None = Field(default=None, description=_TPM)
+    max_in_flight: Positive | None = Field(default=None, description=_AT_ONCE)
     fields: Secrets = Field(default_factory=dict)
 
 
@@ -112,6 +131,9 @@ class CredentialPatch(Shape):
     label: Name | None = None
     enabled: Flag = optional()
     weight: Weight = optional()
+    rpm: Positive | None = Field(default=None, description=_RPM)
+    tpm: Positive | None = Field(default=None, description=_TPM)
+    max_in_flight: Positive | None = Field(default=None, description=_AT_ONCE)
     fields: Secrets = optional()
 
 
@@ -290,10 +312,15 @@ async def _route(_ports: Ports, writer: Writer, given: Given, _before: Row | Non
     return given
 
 
-def _with_health(ports: Ports, rows: Sequence[Row]) -> None:
-    unwell = ailments(ports)
+def _as_it_is(ports: Ports, rows: Sequence[Row]) -> None:
+    """Health, and what counts against the caps."""
+    unwell, now = ailments(ports), ports.clock.monotonic()
     for row in rows:
         row["health"] = unwell.get((row["id"], None), WELL)
+        row["in_use"] = None
+        if caps_of(row["rpm"], row["tpm"], row["max_in_flight"]) is not None:
+            used = ports.board.caps.standing(CredentialId(row["id"]), now)
+            row["in_use"] = {"requests": used.requests, "tokens": used.tokens, "in_flight": used.in_flight}
 
 
 def _given_a_chance(ports: Ports, row: Row, given: Given) -> None:
@@ -342,7 +369,7 @@ UPSTREAM: Final = (
     ),
     Resource(
         "credentials", "credential", Credential, CredentialCreate, CredentialPatch, _credential,
-        {**_TEXT, "label": str}, "label", dress=_with_health, landed=_given_a_chance, ids_only=True,
+        {**_TEXT, "label": str}, "label", dress=_as_it_is, landed=_given_a_chance, ids_only=True,
         text="The secrets of a provider's pool. In clear once, at creation; later masked.",
     ),
     Resource(

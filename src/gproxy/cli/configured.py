@@ -18,7 +18,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "users": ("name", "is_admin", "enabled", "key_count", "id"),
     "keys": ("id", "user_name", "masked", "label", "enabled", "expires_at"),
     "providers": ("name", "channel", "enabled", "credential_count", "model_count"),
-    "credentials": ("id", "provider_name", "label", "enabled", "weight", "health"),
+    "credentials": ("id", "provider_name", "label", "enabled", "weight", "rpm", "tpm", "health"),
     "models": ("provider_name", "model_id", "enabled", "price_source"),
     "aliases": ("alias", "provider_name", "model_id", "enabled"),
     "routes": ("name", "strategy", "enabled", "members"),

@@ -107,7 +107,11 @@ class Attempts:
                 return
             if step.refresh and failed is not None:
                 self.tokens.refused(step.credential, failed.token)
-            failed = await self._one(x, plan, step, peek, route, talk)
+            try:
+                failed = await self._one(x, plan, step, peek, route, talk)
+            finally:
+                if step.taken is not None:
+                    step.taken.settle()
             if failed is None:
                 return
             if talk is not None:
@@ -159,6 +163,8 @@ class Attempts:
         finally:
             # An interrupt, a cancellation, a bug: whatever left this block without settling, the ledger has its end.
             self._relay.abandoned(x, attempt, translator)
+            if step.taken is not None:
+                step.taken.used = attempt.tokens
             for key in held:
                 self._load.leave(key)
 

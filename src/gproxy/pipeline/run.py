@@ -8,6 +8,7 @@ wins over a later one, and a refused request consumes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -19,11 +20,13 @@ from gproxy.pipeline.admit import permit
 from gproxy.pipeline.attempt import Attempts
 from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.here import answer_here
+from gproxy.pipeline.projection import FREE, project
 from gproxy.pipeline.reserve import reserve
 from gproxy.pipeline.roads import form_peek, reachable, take_note, takes_form
+from gproxy.pipeline.tariffs import tariff_of
 from gproxy.pipeline.warmth import Warmth
 from gproxy.routing.plan import Board, Plan
-from gproxy.routing.route import Resolution, Unresolved, resolve
+from gproxy.routing.route import Candidate, Resolution, Unresolved, resolve
 from gproxy.snapshot import remember
 from gproxy.wire.json import JsonProblem, Peek, peek
 
@@ -57,7 +60,8 @@ class Gateway:
         x.decide_disconnect(principal.on_disconnect or resolution.candidates[0].provider.on_disconnect)
         talk = self._warmth.conversation(x, resolution, self._clock.monotonic)
         favourites = None if talk is None else talk.favourites
-        plan = Plan(resolution, self._board, max_attempts=self._max_attempts, favourites=favourites)
+        tokens = _tokens(x, asked) if resolution.capped and x.call.operation not in FREE else None
+        plan = Plan(resolution, self._board, max_attempts=self._max_attempts, favourites=favourites, tokens=tokens)
         admission = x.admission = await reserve(x, self._counters, resolution, asked)
         try:
             await self._attempts.run(x, plan, asked, resolution.route, talk)
@@ -88,6 +92,23 @@ def _peeked(x: Exchange) -> Peek:
     x.model_asked = name
     take_note(x, asked)
     return asked
+
+
+def _tokens(x: Exchange, asked: Peek) -> Callable[[Candidate], int]:
+    """The most tokens that the request can take at a candidate, worked out when a credential's cap asks for it."""
+    known: dict[int, int] = {}
+
+    def tokens(candidate: Candidate) -> int:
+        longest = tariff_of(x.snapshot, candidate).longest
+        if longest not in known:
+            try:
+                projection = project(x.call.operation, x.call.dialect, asked, x.body, longest)
+            except JsonProblem as problem:
+                raise Refused(Failure(Kind.INVALID_REQUEST, problem.text, param=problem.field)) from None
+            known[longest] = projection.tokens(projection.output)
+        return known[longest]
+
+    return tokens
 
 
 def _places(x: Exchange, allowed: Allowed) -> tuple[Resolution, bool]:

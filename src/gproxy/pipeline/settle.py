@@ -52,6 +52,8 @@ class Attempt(msgspec.Struct):
     closed: bool = False
     seen: int = -1
     """What the last progress record was written for; see `progress_of`."""
+    tokens: int = 0
+    """What it used in the end, input and output."""
     token: Token | None = None
     """The access token it was signed with, where the credential needs one."""
 
@@ -112,7 +114,8 @@ def close(
     )
     journal.close(ended)
     x.model_served = ended.model_served
-    x.tokens_in += (usage.total - (usage.output or 0)) if reading is not None else 0
+    attempt.tokens = usage.total
+    x.tokens_in += attempt.tokens - (usage.output or 0)
     x.tokens_out += usage.output or 0
     if x.admission is not None:
         x.admission.charge(opened.attempt_id, cost)

@@ -1,7 +1,7 @@
 """The order of attempts of one request: `next(last verdict)` → the next `Attempt`, or the reason to stop.
 
 Members by tier and strategy; for each, the provider's credentials by rotation; a resting or disabled credential
-is passed over. The plan decides, the pipeline acts.
+is passed over, and so is one whose caps leave no room. The plan decides, the pipeline acts.
 
 The pipeline's duties: after a byte has gone to the client it must not ask for another attempt (it calls
 `finished` instead); it counts the attempt in `Load` while it runs; with `refresh` it fetches a new token first.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -22,6 +22,7 @@ from gproxy.channels.verdicts import Scope, Verdict, VerdictKind
 from gproxy.errors import Failure, Kind
 from gproxy.ids import CredentialId
 from gproxy.routing.budget import RetryBudgets
+from gproxy.routing.caps import CapBoard, Taken
 from gproxy.routing.health import HealthBoard
 from gproxy.routing.provider import Credential, Provider
 from gproxy.routing.route import Candidate, Resolution
@@ -39,6 +40,8 @@ class Attempt(msgspec.Struct, frozen=True):
     candidate: Candidate
     credential: Credential
     refresh: bool = False
+    taken: Taken | None = None
+    """Its place under the credential's caps; None when it has none."""
 
     @property
     def provider(self) -> Provider:
@@ -78,12 +81,14 @@ class Board:
     health: HealthBoard
     load: Load
     budgets: RetryBudgets
+    caps: CapBoard = field(default_factory=CapBoard)
 
 
 class Plan:
     """The attempts of one request, decided one at a time.
 
-    `favourites` gives, for a candidate, the credentials that hold the conversation's prompt cache, best first.
+    `favourites` gives, for a candidate, the credentials that hold the conversation's prompt cache, best first;
+    `tokens` the most that the request can take there. None where there are no caps, or none that concern the request.
     """
 
     def __init__(
@@ -93,11 +98,13 @@ class Plan:
         *,
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         favourites: Callable[[Candidate], Sequence[CredentialId]] | None = None,
+        tokens: Callable[[Candidate], int] | None = None,
     ) -> None:
         self._resolution = resolution
         self._board = board
         self._max = max_attempts
         self._favourites = favourites
+        self._tokens = tokens
         self._made = 0
         self._current: Attempt | None = None
         self._entered: set[str] = set()
@@ -118,7 +125,7 @@ class Plan:
         previous = self._current
         if last is not None and previous is not None:
             if self._may_refresh(last, previous):
-                return self._refresh(previous)
+                return self._refresh(previous, now)
             self.finished(last, now, dice)
             if not last.retryable:
                 return self._final(last)
@@ -127,13 +134,12 @@ class Plan:
         for candidate, credential in self._remaining(dice):
             if not self._board.health.usable(credential.id, candidate.model_id, now):
                 continue
+            if self._tokens is not None and self._cap_wait(candidate, credential, now) > 0:
+                continue
             if not self._affordable(candidate, last, now):
                 self._over_budget = True
                 continue
-            self._board.health.claim(credential.id, candidate.model_id, now)
-            self._made += 1
-            self._current = Attempt(self._made, candidate, credential)
-            return self._current
+            return self._go(candidate, credential, now)
         return self._stop(StopCause.BUDGET_SPENT if self._over_budget else StopCause.EXHAUSTED, last, now)
 
     def finished(self, verdict: Verdict, now: float, dice: float) -> None:
@@ -141,6 +147,26 @@ class Plan:
         if self._current is not None:
             attempt, self._current = self._current, None
             self._board.health.observe(attempt.credential.id, attempt.model_id, verdict, now, dice)
+
+    def _go(self, candidate: Candidate, credential: Credential, now: float) -> Attempt:
+        self._board.health.claim(credential.id, candidate.model_id, now)
+        self._made += 1
+        taken = None if self._tokens is None else self._take(candidate, credential, now)
+        self._current = Attempt(self._made, candidate, credential, taken=taken)
+        return self._current
+
+    def _cap_wait(self, candidate: Candidate, credential: Credential, now: float) -> float:
+        """Seconds until the credential's caps have room for this request; 0.0 when they have, or there are none."""
+        if credential.caps is None or self._tokens is None:
+            return 0.0
+        tokens = 0 if credential.caps.tpm is None else self._tokens(candidate)
+        return self._board.caps.wait_for(credential.id, credential.caps, tokens, now)
+
+    def _take(self, candidate: Candidate, credential: Credential, now: float) -> Taken | None:
+        if credential.caps is None or self._tokens is None:
+            return None
+        tokens = 0 if credential.caps.tpm is None else self._tokens(candidate)
+        return self._board.caps.take(credential.id, tokens, now)
 
     def _may_refresh(self, last: Verdict, previous: Attempt) -> bool:
         return (
@@ -151,10 +177,13 @@ class Plan:
             and refreshable(previous.provider.vendor.auth, previous.credential.fields)
         )
 
-    def _refresh(self, previous: Attempt) -> Attempt:
+    def _refresh(self, previous: Attempt, now: float) -> Attempt:
         self._refreshed.add(previous.credential.id)
         self._made += 1
-        self._current = Attempt(self._made, previous.candidate, previous.credential, refresh=True)
+        if previous.taken is not None:
+            previous.taken.forgive()
+        taken = self._take(previous.candidate, previous.credential, now)
+        self._current = Attempt(self._made, previous.candidate, previous.credential, refresh=True, taken=taken)
         return self._current
 
     def _remaining(self, dice: float) -> Iterator[tuple[Candidate, Credential]]:
@@ -199,13 +228,19 @@ class Plan:
         pairs = [(one, key) for one in self._resolution.candidates for key in one.provider.credentials if key.enabled]
         if not pairs:
             return None, "the provider has no enabled credential"
-        free = [self._board.health.free_at(key.id, one.model_id, now) for one, key in pairs]
-        if None in free:
+        waits = [self._rest(one, key, now) for one, key in pairs]
+        capped = [self._cap_wait(one, key, now) for one, key in pairs]
+        soonest = min(map(max, waits, capped))
+        if soonest <= 0:
             return None, "no further credential could be tried"
-        soonest = min(at for at in free if at is not None)
         if math.isinf(soonest):
             return None, "every credential of the provider is disabled"
-        return max(soonest - now, 0.001), "every credential of the provider is resting"
+        held = any(wait > 0 for wait in capped)
+        return max(soonest, 0.001), f"every credential of the provider is resting{' or at its caps' if held else ''}"
+
+    def _rest(self, candidate: Candidate, credential: Credential, now: float) -> float:
+        free_at = self._board.health.free_at(credential.id, candidate.model_id, now)
+        return 0.0 if free_at is None else free_at - now
 
 
 def _told(last: Verdict, wait: float | None) -> Failure:

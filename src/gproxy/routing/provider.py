@@ -9,6 +9,7 @@ from typing import Any, Final
 from gproxy.channels.overrides import given, settled
 from gproxy.channels.vendor import Vendor
 from gproxy.ids import CredentialId, ProviderId
+from gproxy.routing.caps import Caps
 from gproxy.secret import Secret
 from gproxy.wire.http import Deadlines, Origin
 
@@ -22,6 +23,8 @@ class Credential:
     enabled: bool
     weight: int
     fields: dict[str, Secret]
+    caps: Caps | None = None
+    """How much it may be asked for; None: no more than its vendor says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,11 @@ class Provider:
     loss: str
     credentials: tuple[Credential, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def capped(self) -> bool:
+        """Whether some credential of the pool has caps."""
+        return any(credential.caps is not None for credential in self.credentials)
 
 
 KEYLESS: Final = "keyless"

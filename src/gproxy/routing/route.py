@@ -10,7 +10,7 @@ may (`access`). The mappings come from the snapshot, which is a floor above: her
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gproxy.errors import Failure, Kind
@@ -159,6 +159,11 @@ class Resolution:
     route: str | None = None
     strategy: str = "failover"
     skipped: tuple[Skipped, ...] = ()
+    capped: bool = field(init=False)
+    """Whether some credential it may come to has caps; worked out once, because every request asks."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "capped", any(one.provider.capped for one in self.candidates))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,10 @@ class Accounts(bindings.Accounts, Protocol):
         """What requests ask."""
         ...
 
+    def share(self, limit: int) -> int:
+        """This process's part of what is shared out, not counted together; the parts of all add up to it."""
+        ...
+
     async def restore(self) -> None:
         """Begin. Raises `DatabaseUnavailable`."""
         ...
@@ -105,6 +109,10 @@ class MemoryAccounts:
         self._clock = clock
         self._snapshot = snapshot
         self._batches = batches
+
+    def share(self, limit: int) -> int:
+        """All of it: this is the only process."""
+        return limit
 
     async def restore(self) -> None:
         """What was spent, what was let through lately, and no holds."""
@@ -168,13 +176,18 @@ class DatabaseAccounts:
         self._snapshot = snapshot
         self._round = 0
 
+    def share(self, limit: int) -> int:
+        """As much as everybody else's."""
+        return self.counters.shares.membership.share(limit)
+
     async def restore(self) -> None:
         """Be counted among the processes before the first request."""
         self._ledger.shared = True
         await self.counters.reserved_drift()
         await self.counters.limits.tick()  # there before it is a member, or the others would set a share aside for it
         await self.counters.beat()
-        if self._by_share and self.counters.shares.membership.count > 1 and _limited(self._snapshot()):
+        alone = self.counters.shares.membership.count == 1
+        if not alone and (_capped(self._snapshot()) or (self._by_share and _limited(self._snapshot()))):
             # The others must have seen this process, and keep to their smaller shares, before it uses its own.
             await asyncio.sleep(TEND_EVERY * 1.25)
         await self._fill(self.counters.shares)
@@ -226,6 +239,10 @@ async def fill(shares: Shares, snapshot: Snapshot, db: Database, clock: Clock) -
         users = [user_id for user_id, rows in limited.items() if length in lengths(rows)]
         seen = await let_through(db, users, now_us - int(length * _US) - stretch, stretch)
         shares.learn(limited, length, seen, now - now_us / _US)
+
+
+def _capped(snapshot: Snapshot) -> bool:
+    return any(provider.capped for provider in snapshot.providers.values())
 
 
 def _limited(snapshot: Snapshot) -> Mapping[str, Sequence[RateLimit]]:

@@ -200,6 +200,7 @@ class World:
         providers = self.snapshot.providers
         credentials = {one.id for provider in providers.values() for one in provider.credentials}
         self.board.health.keep(credentials)
+        self.board.caps.keep(credentials)
         routes = {name: {one.tier for one in route.members} for name, route in self.snapshot.routes.items()}
         self.board.load.keep(turns_of(providers, routes))
         self.warmth.keep(providers)
@@ -340,6 +341,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     accounts = accounts_for(
         settings, ledger=ledger, store=store, db=world.db, clock=clock, snapshot=lambda: world.snapshot
     )
+    world.board.caps.share = accounts.share
     await patience.take(accounts.restore)
     store.accounts = world.accounts = accounts
     dice = random.SystemRandom().random

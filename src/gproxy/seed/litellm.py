@@ -190,7 +190,9 @@ class _Reader:
         self._models[provider.name, model_id] = SeedModel(provider.name, model_id, card=card)
         for name in ("rpm", "tpm"):
             if name in params:
-                self._notes.append(f"{where}.{name}: limits are per user here; set one with rate_limits")
+                self._notes.append(
+                    f"{where}.{name}: not brought in: cap the credential (rpm, tpm) or limit users with rate_limits"
+                )
         odd = sorted(str(name) for name in params if name not in _KNOWN and name != "custom_llm_provider")
         if odd:
             self._notes.append(f"{where}.litellm_params: {', '.join(odd)} are not brought in")

@@ -214,6 +214,7 @@ class _Reader:
     def _credential(self, row: Row, vendor: Vendor | None) -> SeedCredential | None:
         label, enabled = row.text("label"), row.flag("enabled", default=True)
         weight = row.whole_or("weight", 1, least=0, most=_MOST_WEIGHT)
+        rpm, tpm, at_once = (row.whole(name, least=1) for name in ("rpm", "tpm", "max_in_flight"))
         fields: dict[str, Secret] = {}
         for name, value in row.rest().items():
             if isinstance(value, dict):  # a service account, written as a table
@@ -227,7 +228,7 @@ class _Reader:
         if vendor is not None:
             for problem in check_credential(vendor, fields):
                 row.complain(problem.key or None, problem.text)
-        return SeedCredential(fields, label, enabled, weight)
+        return SeedCredential(fields, label, enabled, weight, rpm, tpm, at_once)
 
     def _model(self, row: Row) -> SeedModel | None:
         provider, model_id = self._known(row, "provider_name", self._providers), row.text("model_id", required=True)

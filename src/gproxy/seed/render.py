@@ -144,6 +144,9 @@ def _credential(credential: SeedCredential) -> dict[str, Any]:
         "label": credential.label,
         "enabled": _unless(credential.enabled, True),
         "weight": _unless(credential.weight, 1),
+        "rpm": credential.rpm,
+        "tpm": credential.tpm,
+        "max_in_flight": credential.max_in_flight,
     }
 
 

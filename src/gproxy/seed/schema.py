@@ -95,6 +95,9 @@ class SeedCredential:
     label: str | None = None
     enabled: bool = True
     weight: int = 1
+    rpm: int | None = None
+    tpm: int | None = None
+    max_in_flight: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,13 @@ async def export_seed(db: Session, vault: Vault) -> Seed:
     for credential in await p.CREDENTIALS.all(db):
         pools.setdefault(credential.provider_id, []).append(
             SeedCredential(
-                p.reveal_credential(vault, credential), credential.label, credential.enabled, credential.weight
+                p.reveal_credential(vault, credential),
+                credential.label,
+                credential.enabled,
+                credential.weight,
+                credential.rpm,
+                credential.tpm,
+                credential.max_in_flight,
             )
         )
     keys: dict[str, list[SeedKey]] = {}

@@ -158,11 +158,15 @@ class Merger:
                 label=credential.label,
                 enabled=credential.enabled,
                 weight=credential.weight,
+                rpm=credential.rpm,
+                tpm=credential.tpm,
+                max_in_flight=credential.max_in_flight,
             )
             self._made("credentials", name, row.id)
             return
         pool.remove(found)  # two equal credentials of a document are two rows
-        wanted: dict[str, Any] = {"label": credential.label, "enabled": credential.enabled, "weight": credential.weight}
+        names = ("label", "enabled", "weight", "rpm", "tpm", "max_in_flight")
+        wanted: dict[str, Any] = {name: getattr(credential, name) for name in names}
         if found[1] != fields:
             wanted["fields"] = fields
         await self._update("credentials", name, found[0], wanted)

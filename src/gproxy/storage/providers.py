@@ -43,6 +43,9 @@ class CredentialRow:
     enabled: bool
     weight: int
     secret_json: str = field(repr=False)
+    rpm: int | None
+    tpm: int | None
+    max_in_flight: int | None
     created_at: int
     updated_at: int
     version: int
@@ -124,10 +127,14 @@ async def create_credential(
     label: str | None = None,
     enabled: bool = True,
     weight: int = 1,
+    rpm: int | None = None,
+    tpm: int | None = None,
+    max_in_flight: int | None = None,
 ) -> CredentialRow:
     """Add a credential to a provider's pool. Raises `Conflict` when there is no such provider."""
     row_id = new_id()
-    row = CredentialRow(row_id, provider_id, label, enabled, weight, sealed_fields(vault, row_id, fields), *birth())
+    sealed = sealed_fields(vault, row_id, fields)
+    row = CredentialRow(row_id, provider_id, label, enabled, weight, sealed, rpm, tpm, max_in_flight, *birth())
     await CREDENTIALS.insert(tx, row)
     return row
 

@@ -92,7 +92,7 @@ VIEWS: Final[Mapping[str, View]] = {
             *_PROVIDER,
             *_by("label"),
             _ENABLED,
-            *_own("weight"),
+            *_own("weight", "rpm", "tpm", "max_in_flight"),
             Column("fields", "t.secret_json", "sealed"),
             *_LIFE,
         ),

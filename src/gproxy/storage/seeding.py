@@ -79,6 +79,9 @@ async def _providers(tx: Session, vault: Vault, seed: Seed) -> dict[str, str]:
                 label=credential.label,
                 enabled=credential.enabled,
                 weight=credential.weight,
+                rpm=credential.rpm,
+                tpm=credential.tpm,
+                max_in_flight=credential.max_in_flight,
             )
     for model in seed.models:
         await p.create_model(

@@ -18,6 +18,7 @@ from gproxy.channels.vendor import Vendor
 from gproxy.ids import CredentialId, KeyId, ProviderId, UserId
 from gproxy.ledger.price_data import lookup
 from gproxy.ledger.pricing import PriceError, RateCard
+from gproxy.routing.caps import caps_of
 from gproxy.routing.provider import Credential, Provider, assemble
 from gproxy.snapshot import Alias, Model, Route, Snapshot
 from gproxy.storage import providers as p
@@ -126,7 +127,14 @@ class _Loader:
                 self._leave_out("credentials", row.id, error)
                 continue
             pools.setdefault(row.provider_id, []).append(
-                Credential(CredentialId(row.id), row.label, row.enabled, row.weight, fields)
+                Credential(
+                    CredentialId(row.id),
+                    row.label,
+                    row.enabled,
+                    row.weight,
+                    fields,
+                    caps_of(row.rpm, row.tpm, row.max_in_flight),
+                )
             )
         return {owner: tuple(pool) for owner, pool in pools.items()}
 

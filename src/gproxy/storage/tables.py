@@ -112,6 +112,9 @@ credentials = _table(
     _flag("enabled"),
     _need("weight", Integer),
     _need("secret_json", Text),  # sealed
+    Column("rpm", BigInteger),
+    Column("tpm", BigInteger),
+    Column("max_in_flight", BigInteger),
     *_life(),
     Index(None, "provider_id"),
 )

@@ -22,6 +22,12 @@ def create_table(name: str, *parts: Any) -> None:
         op.create_table(name, *parts, mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin")
 
 
+def add_column(table: str, column: sa.Column[Any]) -> None:
+    """Add a column, unless an interrupted run did."""
+    if column.name not in {each["name"] for each in sa.inspect(op.get_bind()).get_columns(table)}:
+        op.add_column(table, column)
+
+
 def create_index(table: str, *columns: str) -> None:
     """Create an index under its conventional name, unless an interrupted run did."""
     name = f"ix_{table}_{'_'.join(columns)}"
