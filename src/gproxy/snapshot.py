@@ -56,6 +56,8 @@ class Route:
     strategy: str
     enabled: bool
     members: tuple[Member, ...]
+    hedge_percentile: int | None = None
+    """After what percentile of first-byte time a second attempt starts; None: never."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,11 @@ async def test_the_same_twice_is_a_conflict(root: httpx2.AsyncClient, resource: 
         ("models", {"provider_name": "main", "model_id": "m", "pricing": {"price": {"input": -1}}}, "pricing.price.input"),
         ("aliases", {"alias": "a\u0000b", "provider_name": "main", "model_id": "m"}, "alias"),
         ("routes", {"name": "r", "members": []}, "members"),
+        (
+            "routes",
+            {"name": "r", "members": [{"provider_name": "main", "model_id": "m"}], "hedge_percentile": 100},
+            "hedge_percentile",
+        ),
         ("routes", {"name": "r", "members": [{"provider_name": "x", "model_id": "m"}]}, "members[0].provider_name"),
         ("routes", {"name": "r", "members": [{"provider_name": "main"}]}, "members[0].model_id"),
         ("routes", {"name": "r", "strategy": "odd", "members": [{"provider_name": "main", "model_id": "m"}]}, "strategy"),

@@ -62,7 +62,8 @@ def test_a_dying_key_never_reaches_the_caller() -> None:
     assert str(talk) == "1 p/a"
     assert talk.says(said(401)) == "2 p/b"
     assert talk.says(said(429)) == "3 p/c"
-    talk.plan.finished(OK, 0.0, 0.0)
+    assert isinstance(talk.answer, Attempt)
+    talk.plan.finished(talk.answer, OK, 0.0, 0.0)
     again = Dialogue(THREE, "p/m", talk.board)
     assert str(again) == "1 p/c"
 
@@ -220,8 +221,9 @@ def test_favourites_go_first_with_cache_affinity() -> None:
 
 def test_a_finished_attempt_is_observed_once() -> None:
     talk = Dialogue(THREE, "p/m")
-    talk.plan.finished(said(500), 0.0, 0.0)
-    talk.plan.finished(said(401), 0.0, 0.0)
+    assert isinstance(talk.answer, Attempt)
+    talk.plan.finished(talk.answer, said(500), 0.0, 0.0)
+    talk.plan.finished(talk.answer, said(401), 0.0, 0.0)
     [record] = talk.board.health.listing(0.0, 0)
     assert (record.credential_id, record.status) == ("a", "cooldown")
 
@@ -322,3 +324,69 @@ def test_a_new_token_is_no_second_request() -> None:
     refused = Verdict(VerdictKind.BAD_KEY, retryable=True, status=401, curable=True)
     assert talk.says(refused) == "2 v/a refresh"
     assert talk.board.caps.standing(CredentialId("a"), 0.0) == Standing(1, 0, 1)
+
+
+def hedged(talk: Dialogue) -> str:
+    second = talk.plan.hedge(talk.now, 0.0)
+    return "none" if second is None else f"{second.number} {second.provider.name}/{second.credential.id}"
+
+
+def test_a_second_attempt_goes_where_the_next_one_would_go() -> None:
+    talk = Dialogue(THREE, "p/m")
+    assert hedged(talk) == "2 p/b"
+    assert talk.says(said(500)) == "3 p/c"
+    [record] = talk.board.health.listing(0.0, 0)
+    assert record.credential_id == "a", "the verdict is about the first"
+
+
+def test_where_there_is_no_other_place_it_goes_to_the_same() -> None:
+    talk = Dialogue(world(provider("p", "a")), "p/m")
+    assert hedged(talk) == "2 p/a"
+    rested = Dialogue(THREE, "p/m")
+    for key in ("b", "c"):
+        rested.board.health.disable(CredentialId(key), "gone")
+    assert hedged(rested) == "2 p/a"
+
+
+def test_a_second_attempt_counts_inside_max_attempts_and_the_retry_budget() -> None:
+    assert hedged(Dialogue(THREE, "p/m", max_attempts=1)) == "none"
+    talk = Dialogue(THREE, "p/m", max_attempts=2)
+    assert hedged(talk) == "2 p/b"
+    assert talk.says(said(500)).startswith("stop attempts_spent")
+    two = world(provider("p", "a", "b"), provider("q", "x"), routes=[route("r", "p/m@0", "q/m@1")])
+    board = new_board()
+    made = [hedged(Dialogue(two, "r", board)) for _ in range(MINIMUM + 2)]
+    assert [each[:3] for each in made] == ["2 p"] * MINIMUM + ["none"[:3]] * 2
+    last = Dialogue(two, "r", board)
+    assert hedged(last) == "none"
+    # What could not be hedged to can still be failed over to: here another member's first attempt.
+    assert last.says(said(500)).startswith("2 q/x")
+
+
+def test_a_place_that_was_too_dear_for_a_second_attempt_is_not_lost() -> None:
+    where, board = world(provider("p", "a"), provider("q", "x"), routes=[route("r", "p/m@0", "q/m@1")]), new_board()
+    for _ in range(MINIMUM):
+        board.budgets.of("q").spend(0.0)
+    talk = Dialogue(where, "r", board)
+    assert hedged(talk) == "none"
+    assert talk.says(said(500)) == "2 q/x"
+
+
+def test_caps_hold_for_second_attempts_too() -> None:
+    where, board = capped(None, Caps(rpm=1)), new_board()
+    talk = Dialogue(where, "p/m", board, tokens=lambda _: 0)
+    assert [str(talk), hedged(talk)] == ["1 p/a", "2 p/b"]
+    again = Dialogue(where, "p/m", board, tokens=lambda _: 0)
+    assert [str(again), hedged(again)] == ["1 p/a", "2 p/a"]
+
+
+def test_of_two_attempts_the_later_failure_decides_what_comes_next() -> None:
+    talk = Dialogue(THREE, "p/m")
+    first, second = talk.answer, talk.plan.hedge(0.0, 0.0)
+    assert isinstance(first, Attempt)
+    assert second is not None
+    talk.plan.finished(first, said(429, "50"), 0.0, 0.0)
+    talk.plan.go_on_from(second)
+    assert talk.says(said(429, "9")) == "3 p/c"
+    assert {one.credential_id for one in talk.board.health.listing(0.0, 0)} == {"a", "b"}
+    assert talk.says(said(500)).startswith("stop exhausted")

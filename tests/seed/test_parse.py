@@ -77,6 +77,7 @@ def test_every_table() -> None:
         price_tiers = [{ input_tokens_up_to = 1000, price_input_tokens = 1 }]
         [[routes]]
         name = "best"
+        hedge_percentile = 95
         members = [{ provider_name = "local", model_id = "m" }, { provider_name = "local", model_id = "n", tier = 2, weight = 5 }]
         [[providers]]
         name = "local"
@@ -107,7 +108,7 @@ def test_every_table() -> None:
     assert seed.models[0].card is not None
     assert seed.aliases[0].card is not None
     assert seed.routes[0].members == (Member("local", "m", 0, 1), Member("local", "n", 2, 5))
-    assert seed.routes[0].strategy == "failover"
+    assert (seed.routes[0].strategy, seed.routes[0].hedge_percentile) == ("failover", 95)
     assert seed.providers[0].settings["idle_timeout"] == 3.5
     (pooled,) = seed.providers[0].credentials
     assert (pooled.weight, pooled.enabled) == (3, False)
@@ -191,6 +192,7 @@ model_id = "m"
 [[routes]]
 name = "r"
 strategy = "failovr"
+hedge_percentile = 10
 members = []
 
 [[routes]]
@@ -267,6 +269,7 @@ def test_every_problem_of_a_broken_file_is_listed() -> None:
         "[[models]] number 4, model_id: 'm' is given twice (first in number 3)",
         "[[model_aliases]] number 1, alias: must not be empty",
         "[[routes]] number 1, strategy: must be one of failover, weighted, round_robin, least_in_flight; did you mean",
+        "[[routes]] number 1, hedge_percentile: must be between 50 and 99",
         "[[routes]] number 1, members: a route needs at least one member",
         "[[routes]] number 2, members[1].provider_name: there is no provider named 'gone' in this file",
         "[[routes]] number 2, members[1].weight: must be between 1 and 1000000",

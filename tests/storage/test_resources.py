@@ -48,7 +48,7 @@ SEED = Seed(
     ),
     models=(SeedModel("main", "org/mini", "Mini", card=PRICED, max_output_tokens=4096),),
     aliases=(SeedAlias("fast", "main", "org/mini"),),
-    routes=(SeedRoute("best", "weighted", (Member("main", "org/mini", 0, 3),)),),
+    routes=(SeedRoute("best", "weighted", (Member("main", "org/mini", 0, 3),), hedge_percentile=95),),
     users=(SeedUser("alice", None, is_admin=True, keys=(SeedKey(Secret("sk-alice-0123456789"), "first"),)),),
     permissions=(SeedPermission("alice", None, "*"), SeedPermission("alice", "main", "org/*")),
     file_permissions=(SeedFilePermission("alice", "main"),),

@@ -12,7 +12,8 @@ The rules, with the names of the invariants in the fault catalogue:
     LOST      I1  the vendor saw an attempt and no row exists
     DOUBLED   I1  two rows for one attempt, or one attempt id twice
     PHANTOM   I2  a row without an attempt. Excused: one row without output for each call that ended between its
-                  open record and the vendor's reading: `cancelled` when the client's log has such an abort,
+                  open record and the vendor's reading: `cancelled` when the client's log has such an abort, or when
+                  another attempt at the same request was the answer (a hedge's second may be outrun so soon),
                   `interrupted` when the gateway was killed (`killed=True`; as many as the log has broken calls, if
                   there is a log); and `failed` rows of cost zero when the vendor was unreachable (`unreachable=True`),
                   or one with the gateway's own 502 for each time the vendor hung up behind an answer: the next
@@ -110,6 +111,8 @@ class _Case:
     killed: bool
     unreachable: bool
     checkpoint_tokens: int | None
+    answered: frozenset[str] = frozenset()
+    """Requests of which some attempt is complete."""
     excuses: dict[str, int] = field(default_factory=dict)
     found: list[Violation] = field(default_factory=list)
 
@@ -154,6 +157,7 @@ def reconcile(
     attempts = [attempt for attempt in folded.attempts if attempt.operation in operations]
     judged = [row for row in rows if row["operation"] in operations]
     _same_id_twice(case, rows)
+    case.answered = frozenset(str(row["request_id"]) for row in rows if row["outcome"] == "complete")
     case.excuses = _excuses(case, attempts)
     pairs, lonely_attempts, lonely_rows = _match(case, attempts, judged)
     for attempt, row in pairs:
@@ -339,10 +343,16 @@ def _excuses(case: _Case, attempts: Sequence[Counted]) -> dict[str, int]:
     calls = [call for call in case.calls.values() if call.sent]
     broken = sum(call.broken is not None for call in calls)
     return {
-        "cancelled": sum(call.aborted is not None and call.nonce not in reached for call in calls),
+        "cancelled": sum(call.aborted is not None and call.nonce not in reached for call in calls)
+        + sum(_outrun(case, row) for row in case.rows),
         "interrupted": (broken if case.calls else endless) if case.killed else 0,
         "failed": endless if case.unreachable else sum(attempt.fail in _HANGS_UP for attempt in attempts),
     }
+
+
+def _outrun(case: _Case, row: Row) -> bool:
+    """Whether another attempt at the same request was the answer, so that nothing of this one reached the client."""
+    return bool(row["outcome"] == "cancelled" and str(row["request_id"]) in case.answered)
 
 
 def _excusable(case: _Case, row: Row) -> bool:
@@ -376,7 +386,7 @@ def _judge_pair(case: _Case, attempt: Counted, row: Row) -> None:
     if row["outcome"] == "complete" and attempt.status >= 400:
         case.say("OUTCOME", f"the vendor answered {attempt.status}, the row says complete", attempt, row)
     call = case.calls.get(attempt.nonce or "")
-    received = call.tokens if call is not None else 0
+    received = call.tokens if call is not None and not _outrun(case, row) else 0
     output = row["output_tokens"] or 0
     died = case.killed and row["outcome"] == "interrupted"
     if attempt.tokens_sent and received and not output and billed.output and not died:

@@ -162,6 +162,8 @@ def _resolved(ports: Ports, told: Row, found: Resolution, providers: frozenset[s
         if one not in ways
     ]
     kind = f"route {found.route!r}, {found.strategy}" if found.route else "by name"
+    if found.hedge_percentile is not None:
+        kind += f", hedged after the {found.hedge_percentile}th percentile"
     _step(told, "resolve", bool(ways), f"{kind}: {len(ways)} of {len(found.candidates)} permitted",
           refused=(403, "forbidden"))  # fmt: skip
     tariffs = [tariff_of(ports.snapshot(), one) for one in ways]

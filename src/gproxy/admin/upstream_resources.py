@@ -30,10 +30,15 @@ from gproxy.channels.vendor import Vendor
 from gproxy.ids import CredentialId
 from gproxy.ledger.pricing import PriceError, RateCard
 from gproxy.routing.caps import caps_of
+from gproxy.seed.schema import HEDGE_PERCENTILES
 
 Strategy = Literal["failover", "weighted", "round_robin", "least_in_flight"]
+Hedge = Annotated[int, Field(strict=True, ge=HEDGE_PERCENTILES[0], le=HEDGE_PERCENTILES[1])]
 Secrets = Annotated[dict[str, Hidden], Field(max_length=32)]
 _LATER: Final = "Microseconds since the epoch, UTC."
+_HEDGE: Final = (
+    "A second attempt starts when the first byte is later than this percentile of the member's; null: never."
+)
 _RPM: Final = "Cap: requests a minute that this credential is asked for; null: any."
 _TPM: Final = "Cap: tokens a minute, input and output; null: any."
 _AT_ONCE: Final = "Cap: requests at the same time; null: any."
@@ -221,6 +226,7 @@ class Route(Life):
     name: str
     strategy: Strategy
     enabled: bool
+    hedge_percentile: int | None = Field(description=_HEDGE)
     members: list[Member]
 
 
@@ -233,6 +239,7 @@ class RouteCreate(Shape):
     name: Name
     strategy: Strategy = "failover"
     enabled: Flag = True
+    hedge_percentile: Hedge | None = Field(default=None, description=_HEDGE)
     members: Members
 
 
@@ -242,6 +249,7 @@ class RoutePatch(Shape):
     name: Name = optional()
     strategy: Strategy = optional()
     enabled: Flag = optional()
+    hedge_percentile: Hedge | None = Field(default=None, description=_HEDGE)
     members: Members = optional()
 
 

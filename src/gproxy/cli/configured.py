@@ -21,7 +21,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "credentials": ("id", "provider_name", "label", "enabled", "weight", "rpm", "tpm", "health"),
     "models": ("provider_name", "model_id", "enabled", "price_source"),
     "aliases": ("alias", "provider_name", "model_id", "enabled"),
-    "routes": ("name", "strategy", "enabled", "members"),
+    "routes": ("name", "strategy", "enabled", "hedge_percentile", "members"),
     "permissions": ("id", "user_name", "provider_name", "model_pattern"),
     "rate_limits": ("id", "user_name", "model_pattern", "rpm", "rpd", "total_tokens"),
     "quotas": ("user_name", "quota", "cost_used", "remaining"),

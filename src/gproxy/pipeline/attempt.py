@@ -22,9 +22,10 @@ from gproxy.errors import Failure, Kind, Refused, UpstreamFault
 from gproxy.ids import new_id
 from gproxy.ledger.pricing import UNPRICED
 from gproxy.ledger.record import Opened, Outcome
-from gproxy.pipeline.exchange import Exchange
+from gproxy.pipeline.exchange import Exchange, Race
 from gproxy.pipeline.framing import unframed
 from gproxy.pipeline.head import answer_headers
+from gproxy.pipeline.hedge import Hedge
 from gproxy.pipeline.ports import JournalPort, Upstream, UpstreamReply
 from gproxy.pipeline.projection import Tariff
 from gproxy.pipeline.refresh import Tokens
@@ -39,7 +40,7 @@ from gproxy.routing.plan import Plan, Stop
 from gproxy.routing.selection import Load
 from gproxy.translate.path import Road
 from gproxy.translate.tally import Tally
-from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Translator
+from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Translator, unreadable
 from gproxy.wire.http import UpstreamRequest
 from gproxy.wire.json import JsonProblem, Peek, loads_lenient
 
@@ -86,21 +87,29 @@ class Attempts:
         self._relay = relay
         self._load = load
         self._clock = clock
-        self._dice = dice
+        self.dice = dice
         self._health_changed = health_changed
         self._proxy = proxy
         self.tokens = Tokens(upstream, clock, proxy)
 
     async def run(
-        self, x: Exchange, plan: Plan, peek: Peek, route: str | None, talk: Conversation | None = None
+        self,
+        x: Exchange,
+        plan: Plan,
+        peek: Peek,
+        route: str | None,
+        talk: Conversation | None = None,
+        hedge: Hedge | None = None,
     ) -> None:
         """Answer the client from the first attempt that succeeds; `talk` learns which credential that was.
+
+        With `hedge` a second attempt may run beside the first one.
 
         Raises `Refused` when none does, `Interrupted` when the request was ended from outside.
         """
         failed: Failed | None = None
         while True:
-            step = plan.next(None if failed is None else failed.verdict, self._clock.monotonic(), self._dice())
+            step = plan.next(None if failed is None else failed.verdict, self._clock.monotonic(), self.dice())
             self._health_changed()
             if isinstance(step, Stop):
                 self._give_up(step, failed)
@@ -108,7 +117,12 @@ class Attempts:
             if step.refresh and failed is not None:
                 self.tokens.refused(step.credential, failed.token)
             try:
-                failed = await self._one(x, plan, step, peek, route, talk)
+                if hedge is None:
+                    failed = await self._one(x, plan, step, peek, route, talk)
+                else:
+                    race, hedge = hedge, None
+                    failed = await race.run(step, lambda one, its: self._one(one, plan, its, peek, route, talk))
+                    step = race.last
             finally:
                 if step.taken is not None:
                     step.taken.settle()
@@ -179,17 +193,26 @@ class Attempts:
         talk: Conversation | None,
     ) -> Failed | None:
         """Relay an answer whose status is good. A body that turns out to be no answer is one more failure."""
-        piecemeal = translator.begins(_content_type(reply))
-        headers = answer_headers(x, step.model_id, reply, translator)
-        if piecemeal:
+        if translator.begins(_content_type(reply)):
+            begun = b""
+            if x.race is not None:
+                begun = await self._relay.opening(x, attempt, reply, translator)
+                if translator.failed or (translator.ended and not translator.finished):
+                    reply.abort()
+                    return self._failed(x, step, attempt, reply, b"", translator.error or unreadable(), translator)
+                await _won(x.race, x, attempt, reply)
+            headers = answer_headers(x, step.model_id, reply, translator)
             self._well(plan, step)
-            await self._relay.stream(x, attempt, reply, translator, headers)
+            await self._relay.stream(x, attempt, reply, translator, headers, begun)
             self._learn(talk, step, translator)
             return None
         body = await self._relay.whole(x, attempt, reply)
         complaint = translator.complaint(body)
         if complaint is not None:
             return self._failed(x, step, attempt, reply, body, complaint, translator)
+        if x.race is not None:
+            await _won(x.race, x, attempt, reply)
+        headers = answer_headers(x, step.model_id, reply, translator)
         self._well(plan, step)
         self._relay.deliver(x, attempt, reply, translator, body, headers)
         self._learn(talk, step, translator)
@@ -201,7 +224,7 @@ class Attempts:
 
     def _well(self, plan: Plan, step: Step) -> None:
         now = self._clock.monotonic()
-        plan.finished(judge(step.provider.vendor, 200, (), None, 0), now, self._dice())
+        plan.finished(step, judge(step.provider.vendor, 200, (), None, 0), now, self.dice())
         self._health_changed()
 
     def _failed(
@@ -302,6 +325,15 @@ class Attempts:
         raise Refused(_passed_on(failed))
 
 
+async def _won(race: Race, x: Exchange, attempt: Attempt, reply: UpstreamReply) -> None:
+    """This attempt has an answer. Raises `Interrupted` when it is too late, or the request over."""
+    try:
+        await race.won(x, attempt.first_byte_at or attempt.started_at)
+    except BaseException:
+        reply.abort()
+        raise
+
+
 def _passed_on(failed: Failed) -> Failure:
     """A vendor's complaint about the request: its status and its text, in the client's dialect."""
     if failed.error is not None and failed.translator is not None:
@@ -310,6 +342,8 @@ def _passed_on(failed: Failed) -> Failure:
         body = failed.translator.encode_error(told, failed.error)
         if body is not None:
             return replace(told, verbatim=(b"application/json", body))
+        if not failed.body:  # it was an event of a stream that never began for the client
+            return told
     return Failure(
         Kind.UPSTREAM_ERROR,
         failed.body.decode("utf-8", "replace"),

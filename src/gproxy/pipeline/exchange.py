@@ -8,6 +8,7 @@ remembered, so that the phases can tell it from a cancellation that nobody annou
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
@@ -96,11 +97,21 @@ class Admission(Protocol):
         ...
 
 
+class Race(Protocol):
+    """What decides which of a hedged request's attempts answers (`hedge.Hedge` is one)."""
+
+    async def won(self, x: Exchange, first_byte_at: float) -> None:
+        """The attempt that serves `x` has the beginning of an answer. Raises `Interrupted` when another had one before."""
+        ...
+
+
 class Cause(StrEnum):
-    """Why a request was interrupted from outside."""
+    """Why a request, or one of its attempts, was interrupted from outside."""
 
     CLIENT_GONE = "client_gone"
     CUT = "cut"
+    OUTRUN = "outrun"
+    """Another attempt at the same request had its answer first."""
 
 
 class Interrupted(Exception):  # noqa: N818 - an event, told apart by `Exchange.cause`
@@ -148,6 +159,7 @@ class Exchange:
         "peer",
         "principal",
         "provider_name",
+        "race",
         "request_id",
         "snapshot",
         "started_at",
@@ -195,6 +207,8 @@ class Exchange:
         self.upstream_status: int | None = None
         self.answered_status = 0
         self.admission: Admission | None = None
+        self.race: Race | None = None
+        """Set while an attempt must win a race before its answer may go to the client."""
         self.first_byte_at: float | None = None
         self.tokens_in = 0
         self.tokens_out = 0
@@ -206,6 +220,13 @@ class Exchange:
         self.owner = asyncio.current_task()
         """The task that serves this request; the one an interrupt cancels."""
         self.waiting = False
+
+    def branch(self) -> Exchange:
+        """The same request for one of several attempts that run at once: its facts, an account and an interrupt of its own."""
+        twin = copy.copy(self)
+        twin.owner, twin.waiting, twin.cause = None, False, None
+        twin.tokens_in = twin.tokens_out = twin.cost_nano_usd = 0
+        return twin
 
     def client_left(self) -> None:
         """The client's connection is lost. Under the `finish` policy the answer is read on to its usage."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gproxy.clock import Clock
-from gproxy.errors import ClientGone, Failure, Kind, UpstreamFault
+from gproxy.errors import ClientGone, Failure, Kind, Phase, UpstreamFault
 from gproxy.ledger.record import Outcome
 from gproxy.pipeline.exchange import Cause, Exchange, Interrupted
 from gproxy.pipeline.head import limits, losses, receipt
@@ -25,6 +25,11 @@ ANSWER_LIMIT: Final = 256 * 1024 * 1024
 
 _TAIL: Final = 2.0
 """Seconds an upstream may keep the connection open after its stream's own end before it is dropped."""
+
+OPENING_LIMIT: Final = 64 * 1024
+"""Bytes of a stream that are held back while nothing in them says anything; then the answer counts as begun."""
+
+_CANCELS: Final = frozenset({Cause.CLIENT_GONE, Cause.OUTRUN})
 
 FINISH_LIMIT: Final = 60.0
 """Seconds for which an answer whose client has left is read on to its usage, under the `finish` policy."""
@@ -71,6 +76,28 @@ class Relay:
             reply.abort()
             raise
 
+    async def opening(self, x: Exchange, attempt: Attempt, reply: UpstreamReply, translator: Translator) -> bytes:
+        """Read a stream up to its first frame that says something; what may go to the client by then.
+
+        Comments and pings are no beginning. Raises `UpstreamFault` when the stream ends before it began.
+        """
+        begun = b""
+        try:
+            with x.interruptible():
+                while len(begun) < OPENING_LIMIT:
+                    chunk = await reply.next()
+                    if not chunk:
+                        raise UpstreamFault(Phase.HEAD, "the stream ended before its answer began")
+                    if attempt.first_byte_at is None:
+                        attempt.first_byte_at = x.first_byte_at = self._clock.monotonic()
+                    begun += translator.feed(chunk)
+                    if translator.failed or translator.ended or (begun and _says(translator)):
+                        break
+        except Interrupted:
+            reply.abort()
+            raise
+        return begun
+
     def deliver(
         self,
         x: Exchange,
@@ -94,8 +121,12 @@ class Relay:
         reply: UpstreamReply,
         translator: Translator,
         headers: Sequence[Header],
+        begun: bytes = b"",
     ) -> None:
-        """Pump a stream to its end. Whatever happens, the client's stream ends legally and the attempt is settled."""
+        """Pump a stream to its end. Whatever happens, the client's stream ends legally and the attempt is settled.
+
+        `begun` is what `opening` held back.
+        """
         client = x.client
         flow = Flow(x, attempt, translator, client, self._clock.monotonic())
         x.answered_status = reply.status
@@ -103,6 +134,10 @@ class Relay:
         self._pulse.add(flow)
         try:
             with x.interruptible():
+                if begun:
+                    if translator.finished:
+                        self.settle(x, attempt, Outcome.COMPLETE, reply.status, translator)
+                    client.write(begun)
                 await self._pump(x, attempt, reply, translator, flow)
         except UpstreamFault as fault:
             reply.abort()
@@ -178,5 +213,9 @@ class Relay:
         x.client.end()
 
 
+def _says(translator: Translator) -> bool:
+    return translator.model is not None or translator.produced > 0 or translator.usage.known
+
+
 def _outcome_of(x: Exchange) -> Outcome:
-    return Outcome.CANCELLED if x.cause is Cause.CLIENT_GONE else Outcome.INTERRUPTED
+    return Outcome.CANCELLED if x.cause in _CANCELS else Outcome.INTERRUPTED

@@ -16,6 +16,7 @@ from gproxy.access.limits import Exceeded, Standing, claims_of
 from gproxy.access.principal import Principal
 from gproxy.access.quotas import Short
 from gproxy.errors import Failure, Kind, Refused
+from gproxy.ids import new_id
 from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.head import usd
 from gproxy.pipeline.projection import (
@@ -44,7 +45,7 @@ _TOKENS: Final = "total_tokens"
 class Granted:
     """What one request was granted. `sent` is set once an attempt is on record."""
 
-    __slots__ = ("_counters", "_grant", "_projection", "_tier", "cap", "sent")
+    __slots__ = ("_counters", "_grant", "_projection", "_second", "_tier", "cap", "sent")
 
     def __init__(
         self, counters: Counters, grant: Grant, projection: Projection | None, cap: int | None, tier: str | None
@@ -56,6 +57,8 @@ class Granted:
         self.cap = cap
         """The output cap that the upstream body must carry, when the client stated none and not everything fits."""
         self.sent = False
+        self._second: Grant | None = None
+        """The tokens of a second attempt that ran beside the first; in the end all tokens count on the request's own."""
 
     async def cover(self, tariff: Tariff) -> int:
         """Hold the most that one more attempt at this tariff can cost; how much that is, in nano-USD.
@@ -76,6 +79,29 @@ class Granted:
                 raise Refused(_too_dear(bound, short.left))
         return bound
 
+    async def beside(self, tariff: Tariff) -> bool:
+        """Hold the bound of a second attempt beside that of the first, and its tokens; false when they do not fit.
+
+        Requests are counted once. What was held is free when the request ends, whether the attempt is made or not.
+        """
+        projection, hold = self._projection, self._grant.hold
+        try:
+            if projection is not None and hold.quota is not None:
+                output = projection.output if self.cap is None else self.cap
+                bound = dearest([tariff], projection, output, self._tier)
+                if await self._counters.extend(self._grant, hold.amount + bound) is not None:
+                    return False
+            tokens = [claim._replace(least=None) for claim in self._grant.counted.claims if claim.dimension == _TOKENS]
+            if tokens:
+                ask = Ask(new_id(), hold.user_id, None, 0, 0, tuple(tokens))
+                grant = await self._counters.admit(ask)
+                if isinstance(grant, Short | Exceeded):
+                    return False
+                self._second = grant
+        except CountersUnavailable:
+            return False
+        return True
+
     def charge(self, attempt_id: str, cost: int) -> None:
         """An attempt has ended and cost this much."""
         self._counters.charge(self._grant, attempt_id, cost)
@@ -84,6 +110,8 @@ class Granted:
         """Nothing more will be spent. Safe to call twice; a request that was never sent consumed nothing."""
         if self._grant.over:
             return
+        if self._second is not None:
+            self._counters.settle(self._second, 0)
         if self.sent:
             self._counters.settle(self._grant, tokens)
         else:

@@ -14,17 +14,19 @@ from typing import Final
 
 from gproxy.access.counters import Counters
 from gproxy.access.permissions import Allowed
+from gproxy.canonical.operation import Operation
 from gproxy.clock import Clock
 from gproxy.errors import Failure, Kind, Refused
 from gproxy.pipeline.admit import permit
 from gproxy.pipeline.attempt import Attempts
 from gproxy.pipeline.exchange import Exchange
+from gproxy.pipeline.hedge import Hedge
 from gproxy.pipeline.here import answer_here
 from gproxy.pipeline.projection import FREE, project
-from gproxy.pipeline.reserve import reserve
+from gproxy.pipeline.reserve import Granted, reserve
 from gproxy.pipeline.roads import form_peek, reachable, take_note, takes_form
 from gproxy.pipeline.tariffs import tariff_of
-from gproxy.pipeline.warmth import Warmth
+from gproxy.pipeline.warmth import Conversation, Warmth
 from gproxy.routing.plan import Board, Plan
 from gproxy.routing.route import Candidate, Resolution, Unresolved, resolve
 from gproxy.snapshot import remember
@@ -32,6 +34,9 @@ from gproxy.wire.json import JsonProblem, Peek, peek
 
 LONGEST_NAME: Final = 200
 """Characters of a model name: what the ledger's columns hold."""
+
+
+_HEDGED: Final = frozenset({Operation.GENERATE, Operation.STREAM, Operation.EMBED})
 
 
 class Gateway:
@@ -64,7 +69,8 @@ class Gateway:
         plan = Plan(resolution, self._board, max_attempts=self._max_attempts, favourites=favourites, tokens=tokens)
         admission = x.admission = await reserve(x, self._counters, resolution, asked)
         try:
-            await self._attempts.run(x, plan, asked, resolution.route, talk)
+            hedge = None if resolution.hedge_percentile is None else self._hedge(x, plan, resolution, admission, talk)
+            await self._attempts.run(x, plan, asked, resolution.route, talk, hedge)
         except Refused as refusal:
             if admission is None:
                 raise
@@ -75,6 +81,23 @@ class Gateway:
         finally:
             if admission is not None:
                 admission.finish(x.tokens_in + x.tokens_out)
+
+    def _hedge(
+        self, x: Exchange, plan: Plan, resolution: Resolution, granted: Granted | None, talk: Conversation | None
+    ) -> Hedge | None:
+        """What may start a second attempt; None for what is no answer of a model, and must not be made twice."""
+        if granted is None or resolution.hedge_percentile is None or x.operation not in _HEDGED:
+            return None
+        return Hedge(
+            x,
+            plan,
+            granted,
+            pace=self._board.pace,
+            percentile=resolution.hedge_percentile,
+            talk=talk,
+            clock=self._clock,
+            dice=self._attempts.dice,
+        )
 
 
 def _peeked(x: Exchange) -> Peek:

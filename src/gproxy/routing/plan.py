@@ -4,7 +4,9 @@ Members by tier and strategy; for each, the provider's credentials by rotation; 
 is passed over, and so is one whose caps leave no room. The plan decides, the pipeline acts.
 
 The pipeline's duties: after a byte has gone to the client it must not ask for another attempt (it calls
-`finished` instead); it counts the attempt in `Load` while it runs; with `refresh` it fetches a new token first.
+`finished` instead); it counts the attempt in `Load` while it runs; with `refresh` it fetches a new token first. Where
+two attempts run at once (`hedge`), it tells the verdict on the first that fails with `finished`, and asks with the
+other's once it has made that the current one (`go_on_from`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -24,6 +27,7 @@ from gproxy.ids import CredentialId
 from gproxy.routing.budget import RetryBudgets
 from gproxy.routing.caps import CapBoard, Taken
 from gproxy.routing.health import HealthBoard
+from gproxy.routing.pace import Pace
 from gproxy.routing.provider import Credential, Provider
 from gproxy.routing.route import Candidate, Resolution
 from gproxy.routing.selection import Load, order_credentials, order_members
@@ -82,6 +86,7 @@ class Board:
     load: Load
     budgets: RetryBudgets
     caps: CapBoard = field(default_factory=CapBoard)
+    pace: Pace = field(default_factory=Pace)
 
 
 class Plan:
@@ -107,6 +112,9 @@ class Plan:
         self._tokens = tokens
         self._made = 0
         self._current: Attempt | None = None
+        self._beside: Attempt | None = None
+        self._heard = False
+        """Whether the verdict on the current attempt has been told already."""
         self._entered: set[str] = set()
         self._refreshed: set[CredentialId] = set()
         self._pairs: Iterator[tuple[Candidate, Credential]] | None = None
@@ -126,7 +134,7 @@ class Plan:
         if last is not None and previous is not None:
             if self._may_refresh(last, previous):
                 return self._refresh(previous, now)
-            self.finished(last, now, dice)
+            self.finished(previous, last, now, dice)
             if not last.retryable:
                 return self._final(last)
         if self._made >= self._max:
@@ -142,11 +150,57 @@ class Plan:
             return self._go(candidate, credential, now)
         return self._stop(StopCause.BUDGET_SPENT if self._over_budget else StopCause.EXHAUSTED, last, now)
 
-    def finished(self, verdict: Verdict, now: float, dice: float) -> None:
-        """Take in the verdict on the current attempt without asking for another."""
-        if self._current is not None:
-            attempt, self._current = self._current, None
-            self._board.health.observe(attempt.credential.id, attempt.model_id, verdict, now, dice)
+    def hedge(self, now: float, dice: float) -> Attempt | None:
+        """A second attempt beside the current one; None when it would be one too many.
+
+        It goes where the next attempt would go, and where there is no other place, to the same once more: a slow
+        answer is mostly the fault of the one machine that works on it. It counts like a retry.
+        """
+        current = self._current
+        if current is None or self._made >= self._max:
+            return None
+        for candidate, credential in chain(self._remaining(dice), ((current.candidate, current.credential),)):
+            if not self._board.health.usable(credential.id, candidate.model_id, now):
+                continue
+            if self._tokens is not None and self._cap_wait(candidate, credential, now) > 0:
+                continue
+            if not self._board.budgets.of(candidate.provider.name).spend(now):
+                if credential is not current.credential:  # it has not been tried: a failure may still go there
+                    self._pairs = chain(((candidate, credential),), self._remaining(dice))
+                return None
+            self._entered.add(candidate.provider.name)
+            self._beside = self._go(candidate, credential, now)
+            self._current = current
+            return self._beside
+        return None
+
+    def call_off(self, second: Attempt) -> None:
+        """The second attempt is not made after all; what it would have cost of the retry budget is not given back."""
+        if second.taken is not None:
+            second.taken.settle()
+        self._made -= 1
+        self._beside = None
+        current = self._current
+        if current is not None and second.credential is not current.credential:
+            self._pairs = chain(((second.candidate, second.credential),), self._remaining(0.0))
+
+    def go_on_from(self, attempt: Attempt) -> None:
+        """Of two attempts that ran at once this one decides what comes next."""
+        self._heard = attempt is not self._current and attempt is not self._beside
+        self._current = attempt
+
+    def finished(self, attempt: Attempt, verdict: Verdict, now: float, dice: float) -> None:
+        """Take in the verdict on an attempt without asking for another; once."""
+        if attempt is self._current:
+            self._current = None
+            if self._heard:
+                self._heard = False
+                return
+        elif attempt is self._beside:
+            self._beside = None
+        else:
+            return
+        self._board.health.observe(attempt.credential.id, attempt.model_id, verdict, now, dice)
 
     def _go(self, candidate: Candidate, credential: Credential, now: float) -> Attempt:
         self._board.health.claim(credential.id, candidate.model_id, now)

@@ -88,6 +88,11 @@ class RouteRow(Protocol):
         ...
 
     @property
+    def hedge_percentile(self) -> int | None:
+        """After what percentile of first-byte time a second attempt starts."""
+        ...
+
+    @property
     def members(self) -> Sequence[MemberRow]:
         """The members."""
         ...
@@ -159,6 +164,8 @@ class Resolution:
     route: str | None = None
     strategy: str = "failover"
     skipped: tuple[Skipped, ...] = ()
+    hedge_percentile: int | None = None
+    """A first byte later than that percentile of the member's is late, and a second attempt starts; None: never."""
     capped: bool = field(init=False)
     """Whether some credential it may come to has caps; worked out once, because every request asks."""
 
@@ -208,7 +215,9 @@ def _by_route(world: World, route: RouteRow) -> Resolution | Unresolved:
             skipped.append(one)
     if not found:
         return _none_left(f"the route {route.name!r}", skipped)
-    return Resolution(route.name, tuple(found), route.name, route.strategy, tuple(skipped))
+    return Resolution(
+        route.name, tuple(found), route.name, route.strategy, tuple(skipped), hedge_percentile=route.hedge_percentile
+    )
 
 
 def _by_alias(world: World, alias: AliasRow) -> Resolution | Unresolved:

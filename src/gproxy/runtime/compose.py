@@ -202,6 +202,14 @@ class World:
         self.board.health.keep(credentials)
         self.board.caps.keep(credentials)
         routes = {name: {one.tier for one in route.members} for name, route in self.snapshot.routes.items()}
+        self.board.pace.keep(
+            {
+                f"{one.provider_name}/{one.model_id}"
+                for route in self.snapshot.routes.values()
+                if route.hedge_percentile is not None
+                for one in route.members
+            }
+        )
         self.board.load.keep(turns_of(providers, routes))
         self.warmth.keep(providers)
         if self.tokens is not None:

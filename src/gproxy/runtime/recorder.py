@@ -18,6 +18,7 @@ from gproxy.errors import UpstreamFault
 from gproxy.ids import new_id
 from gproxy.ledger.store import StoreUnavailable
 from gproxy.pipeline.exchange import Client, Exchange
+from gproxy.pipeline.hedge import BRANCH
 from gproxy.pipeline.ports import Upstream, UpstreamReply
 from gproxy.storage import request_log
 from gproxy.storage.engine import Database
@@ -175,11 +176,13 @@ class Recorder:
     def exchange(self) -> Exchange | None:
         """Whose call upstream this is."""
         task = asyncio.current_task()
-        return None if task is None else self._exchanges.get(task)
+        found = None if task is None else self._exchanges.get(task)
+        return found or BRANCH.get()
 
     def sent(
         self,
         x: Exchange,
+        attempt_no: int,
         request: UpstreamRequest,
         began: float,
         status: int,
@@ -208,7 +211,7 @@ class Recorder:
                 "target": safe_query(request.target.decode("latin-1")),
                 "headers": safe_headers(request.headers),
                 "response_headers": safe_headers(headers),
-                "attempt_no": x.attempts,
+                "attempt_no": attempt_no,
                 "credential_id": x.credential_id,
             },
             request_body=None if body is None else asked.text(),
@@ -303,15 +306,15 @@ class WatchedUpstream:
         x = self._recorder.exchange()
         if x is None:
             return await self._upstream.send(request)
-        began = self._clock.monotonic()
+        began, attempt_no = self._clock.monotonic(), x.attempts
         kept = _Kept() if self._recorder.upstream_body else None
         try:
             reply = await self._upstream.send(request)
         except UpstreamFault as fault:
-            self._recorder.sent(x, request, began, 0, (), kept, "timeout" if fault.timeout else "failed")
+            self._recorder.sent(x, attempt_no, request, began, 0, (), kept, "timeout" if fault.timeout else "failed")
             raise
         return _WatchedReply(reply, kept, lambda outcome: self._recorder.sent(
-            x, request, began, reply.status, reply.headers, kept, outcome))  # fmt: skip
+            x, attempt_no, request, began, reply.status, reply.headers, kept, outcome))  # fmt: skip
 
 
 class _WatchedReply:

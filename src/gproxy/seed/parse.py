@@ -19,6 +19,7 @@ from gproxy.seed.schema import (
     BOOTSTRAP_KEYS,
     DAY_SECONDS,
     GLOBAL_KEYS,
+    HEDGE_PERCENTILES,
     Scalar,
     Seed,
     SeedAlias,
@@ -257,6 +258,8 @@ class _Reader:
         name = row.text("name", required=True)
         strategy = row.choice("strategy", STRATEGIES) or STRATEGIES[0]
         enabled = row.flag("enabled", default=True)
+        least, most = HEDGE_PERCENTILES
+        hedge = row.whole("hedge_percentile", least=least, most=most)
         found = [self._member(each) for each in row.rows("members") if each.usable]
         if not found:
             row.complain("members", "a route needs at least one member")
@@ -264,7 +267,7 @@ class _Reader:
         if name is None:
             return None
         self._once(row, "name", name)
-        return SeedRoute(name, strategy, tuple(member for member in found if member is not None), enabled)
+        return SeedRoute(name, strategy, tuple(member for member in found if member is not None), enabled, hedge)
 
     def _member(self, row: Row) -> Member | None:
         provider, model_id = self._known(row, "provider_name", self._providers), row.text("model_id", required=True)

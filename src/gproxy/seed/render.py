@@ -75,6 +75,7 @@ def render(seed: Seed) -> str:
             "name": route.name,
             "strategy": route.strategy,
             "enabled": _unless(route.enabled, True),
+            "hedge_percentile": route.hedge_percentile,
             "members": members,
         }
         _table(lines, "[[routes]]", values)

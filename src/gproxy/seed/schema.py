@@ -17,6 +17,9 @@ from gproxy.snapshot import Member
 
 Scalar: TypeAlias = str | int | float | bool
 
+HEDGE_PERCENTILES: Final = (50, 99)
+"""The percentiles a route may hedge after. Below the median most requests would be sent twice."""
+
 NAME_LENGTH: Final = 200
 """The longest name of anything; the width of its column."""
 
@@ -143,6 +146,7 @@ class SeedRoute:
     strategy: str
     members: tuple[Member, ...]
     enabled: bool = True
+    hedge_percentile: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,8 @@ async def export_seed(db: Session, vault: Vault) -> Seed:
             for row in await p.ALIASES.all(db)
         ),
         routes=tuple(
-            SeedRoute(row.name, row.strategy, members.get(row.id, ()), row.enabled) for row in await p.ROUTES.all(db)
+            SeedRoute(row.name, row.strategy, members.get(row.id, ()), row.enabled, row.hedge_percentile)
+            for row in await p.ROUTES.all(db)
         ),
         users=tuple(
             SeedUser(row.name, u.stored_password(vault, row), row.is_admin, row.enabled, tuple(keys.get(row.id, ())))

@@ -176,15 +176,20 @@ class Merger:
             row = await p.ROUTES.find(self.tx, name=route.name)
             if row is None:
                 row = await p.create_route(
-                    self.tx, name=route.name, strategy=route.strategy, members=route.members, enabled=route.enabled
+                    self.tx,
+                    name=route.name,
+                    strategy=route.strategy,
+                    members=route.members,
+                    enabled=route.enabled,
+                    hedge_percentile=route.hedge_percentile,
                 )
                 self._made("routes", route.name, row.id)
                 continue
             held = (await p.members(self.tx, route_id=row.id)).get(row.id, ())
             differing: dict[str, Any] = {
-                name: value
-                for name, value in (("strategy", route.strategy), ("enabled", route.enabled))
-                if getattr(row, name) != value
+                name: getattr(route, name)
+                for name in ("strategy", "enabled", "hedge_percentile")
+                if getattr(row, name) != getattr(route, name)
             }
             fields = [*differing, *(["members"] if held != route.members else [])]
             if fields:

@@ -90,6 +90,7 @@ class RouteRow:
     name: str
     strategy: str
     enabled: bool
+    hedge_percentile: int | None
     created_at: int
     updated_at: int
     version: int
@@ -213,9 +214,10 @@ async def create_route(
     strategy: str,
     members: Sequence[Member],
     enabled: bool = True,
+    hedge_percentile: int | None = None,
 ) -> RouteRow:
     """Add a route with its members. Raises `Conflict` when the name is taken or a provider does not exist."""
-    row = RouteRow(new_id(), name, strategy, enabled, *birth())
+    row = RouteRow(new_id(), name, strategy, enabled, hedge_percentile, *birth())
     await ROUTES.insert(tx, row)
     await set_members(tx, row.id, members)
     return row

@@ -121,7 +121,7 @@ VIEWS: Final[Mapping[str, View]] = {
     ),
     "routes": View(
         "routes t",
-        (*_own("id"), *_by("name", "strategy"), _ENABLED, *_LIFE),
+        (*_own("id"), *_by("name", "strategy"), _ENABLED, *_own("hedge_percentile"), *_LIFE),
         names=("t.name",),
         searched=("t.name",),
     ),

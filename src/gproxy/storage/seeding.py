@@ -103,7 +103,14 @@ async def _providers(tx: Session, vault: Vault, seed: Seed) -> dict[str, str]:
             pricing=None if alias.card is None else alias.card.to_fields(),
         )
     for route in seed.routes:
-        await p.create_route(tx, name=route.name, strategy=route.strategy, members=route.members, enabled=route.enabled)
+        await p.create_route(
+            tx,
+            name=route.name,
+            strategy=route.strategy,
+            members=route.members,
+            enabled=route.enabled,
+            hedge_percentile=route.hedge_percentile,
+        )
     return ids
 
 

@@ -232,7 +232,8 @@ class _Loader:
 async def _routes(db: Session) -> dict[str, Route]:
     members = await p.members(db)
     return {
-        row.name: Route(row.name, row.strategy, row.enabled, members.get(row.id, ())) for row in await p.ROUTES.all(db)
+        row.name: Route(row.name, row.strategy, row.enabled, members.get(row.id, ()), row.hedge_percentile)
+        for row in await p.ROUTES.all(db)
     }
 
 

@@ -164,6 +164,7 @@ routes = _table(
     Column("name", NAME, nullable=False),
     _need("strategy", WORD),
     _flag("enabled"),
+    Column("hedge_percentile", Integer),
     *_life(),
     UniqueConstraint("name"),
 )

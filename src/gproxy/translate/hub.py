@@ -358,6 +358,11 @@ class Hub:
         return self._vendor_error is not None
 
     @property
+    def error(self) -> VendorError | None:
+        """What the vendor said in its error."""
+        return self._vendor_error
+
+    @property
     def produced(self) -> int:
         """Output tokens seen so far, estimated from the bytes of text."""
         return -(-self._produced // BYTES_PER_TOKEN)

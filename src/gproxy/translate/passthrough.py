@@ -222,6 +222,11 @@ class Passthrough:
         return self._tap.error is not None
 
     @property
+    def error(self) -> VendorError | None:
+        """What the vendor said in its error."""
+        return self._tap.error
+
+    @property
     def produced(self) -> int:
         """Output tokens seen so far, estimated from the bytes of text."""
         if not self._voice.produces or self._operation is Operation.EMBED:

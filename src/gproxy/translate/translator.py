@@ -117,6 +117,11 @@ class Translator(Protocol):
         ...
 
     @property
+    def error(self) -> VendorError | None:
+        """The error that the vendor put into the stream; None unless `failed`."""
+        ...
+
+    @property
     def produced(self) -> int:
         """An estimate, in tokens, of the output seen so far."""
         ...
@@ -130,6 +135,7 @@ class Whole:
     content_type: bytes | None = b"application/json"
     ended = finished = True
     failed = False
+    error: VendorError | None = None
     produced = 0
     """Neither a figure nor a vector is made of output tokens."""
 
