@@ -127,7 +127,7 @@ class Lab:
         """A stop signal; the clock of the bound runs from the first one."""
         if self.signalled_at is None:
             self.signalled_at = time.monotonic()
-            self._starved_before = _starved()
+            self._starved_before = starved()
         self.gateway.signal(number or self.number)
 
     @property
@@ -141,8 +141,8 @@ class Lab:
         code = await self.gateway.ended(self.bound + HUNG)
         took = self.gateway.ended_at - self.signalled_at
         # On a machine that had no processor to give nobody keeps a time; the soak, on a machine of its own, allows nothing.
-        starved = min(2.0, _starved() - self._starved_before)
-        assert took <= self.bound + starved, f"{took:.2f} s instead of {self.bound:.2f} s:\n{self.story()}"
+        allowed = min(2.0, starved() - self._starved_before)
+        assert took <= self.bound + allowed, f"{took:.2f} s instead of {self.bound:.2f} s:\n{self.story()}"
         assert "Traceback" not in self.gateway.text, self.story()
         assert rig.VENDOR_KEY not in self.gateway.text
         return Exit(code, took)
@@ -271,7 +271,7 @@ class Lab:
         return engines.report_of(rows[0])
 
 
-def _starved() -> float:
+def starved() -> float:
     """Seconds in which somebody on this machine waited for a processor (Linux's own account of it; else nothing)."""
     with contextlib.suppress(OSError):
         some = Path("/proc/pressure/cpu").read_text(encoding="ascii").splitlines()[0]

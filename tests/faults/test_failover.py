@@ -79,9 +79,8 @@ members = [
     assert any(row["attempt_no"] > 1 for row in by["spare"]), "nobody was in flight when the vendor died"
 
 
-@pytest.mark.parametrize(
-    "seconds", [4, pytest.param(60, marks=[] if SOAK else [pytest.mark.soak, pytest.mark.timeout(240)])]
-)
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=[] if SOAK else [pytest.mark.soak])])
 async def test_a_vendor_that_fails_half_of_everything_gets_no_storm_of_retries(tmp_path: Path, seconds: int) -> None:
     async with lab(tmp_path / "lab") as one:
         await one.start(extra=_provider("shaky", one.vendor.port, keys=8))
@@ -104,7 +103,8 @@ async def test_a_vendor_that_fails_half_of_everything_gets_no_storm_of_retries(t
         took = time.monotonic() - over
         await _settled(one)
     assert len(asked) > 50
-    assert attempts <= 1.1 * len(asked) + 10
+    # A budget's least is ten a minute; in a storm of a minute its share is the larger by far.
+    assert attempts <= 1.1 * len(asked) + (10 if seconds < 60 else 0)
     print(f"{len(one.calls)} calls, {len(asked)} reached the vendor in {attempts} attempts, well after {took:.2f} s")
     assert [call.problem for call in one.calls if call.problem] == []
 
@@ -131,6 +131,8 @@ async def test_all_credentials_dead_is_said_at_once(tmp_path: Path) -> None:
     assert one.vendor.tally.seen_count == seen
     assert {(call.status, call.legal) for call in calls} == {(503, True)}
     assert all("retry-after" in call.headers for call in calls)
+    # The middle one of twenty: a machine that is busy with something else may hold up a few.
+    assert sorted(call.total for call in calls)[10] <= 0.05
 
 
 def turns(conversation: int, turn: int) -> list[dict[str, str]]:
