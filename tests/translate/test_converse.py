@@ -139,6 +139,18 @@ def test_a_whole_answer_is_read_by_every_client(client: Dialect, streams: bool) 
     assert not tally
 
 
+@pytest.mark.parametrize("content_type", [b"text/html", b"text/event-stream", b"application/octet-stream", b""])
+def test_what_is_no_event_stream_is_never_begun(content_type: bytes) -> None:
+    """The client has been told nothing yet, so another attempt may answer it."""
+    made = hub(CHAT, streams=True, tally=Tally())
+    made.request(json.dumps(QUESTIONS[CHAT]).encode())
+    assert not made.begins(content_type)
+    for body in (b"<html>", b"", b"data: {}\n\n"):
+        found = made.complaint(body)
+        assert found is not None
+        assert found.code == "unreadable"
+
+
 @pytest.mark.parametrize("client", GENERATE_DIALECTS)
 def test_a_failure_in_the_stream_is_told_in_the_clients_dialect(client: Dialect) -> None:
     raw = wire.start() + wire.delta(0, text="hel") + wire.exception("throttlingException", {"message": "Too many"})

@@ -36,6 +36,8 @@ _ID_PREFIXES: Final = {
     Dialect.OPENAI_RESPONSES: "resp_",
     Dialect.ANTHROPIC_MESSAGES: "msg_",
 }
+_FRAMED: Final = {Dialect.BEDROCK_CONVERSE: b"application/vnd.amazon.eventstream"}
+"""Dialects whose streams are binary: nothing else can be read as one."""
 _OPENAI: Final = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES})
 
 
@@ -163,9 +165,13 @@ class Hub:
 
     def begins(self, content_type: bytes) -> bool:
         """The head is here. A stream is passed on as one when the client wants one."""
-        self._sse = content_type.startswith(b"text/event-stream") or (
-            self._setup.upstream_streams and not content_type.startswith(b"application/json")
-        )
+        framed = _FRAMED.get(self._setup.dialect_out)
+        if framed is not None:
+            self._sse = content_type.startswith(framed)
+        else:  # servers of the other dialects name their streams as they like
+            self._sse = content_type.startswith(b"text/event-stream") or (
+                self._setup.upstream_streams and not content_type.startswith(b"application/json")
+            )
         return self._sse and self._setup.streams
 
     @property
