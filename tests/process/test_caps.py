@@ -117,3 +117,17 @@ def test_requests_at_the_same_time(folder: Any, vendor: rig.Vendor) -> None:
         assert ask(gateway)[0] == 200
         assert ask(gateway, "status=400")[0] == 400, "a request that failed gives its place back too"
         assert ask(gateway)[0] == 200
+
+
+def test_several_workers_let_through_no_more_than_one_would(folder: Any, vendor: rig.Vendor) -> None:
+    seed = rig.seed(vendor.port, SEED + provider(vendor, "rpm = 5"))
+    with rig.gateway(folder, seed, "--workers", "2") as gateway:
+        gateway.told("all workers serve")
+        # Every request is a connection of its own, so that both workers have some.
+        answers = [ask(gateway) for _ in range(40)]
+        told = {status for status, _, _ in answers}
+        through = sum(status == 200 for status, _, _ in answers)
+        assert told == {200, 503}
+        assert 2 <= through <= 5, "each has its share, and the shares add up to the cap"
+        assert all(0 < int(headers["retry-after"]) <= 62 for status, headers, _ in answers if status == 503)
+        assert len(gateway.rows(through)) == through
