@@ -20,7 +20,7 @@ from tests.process import rig
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(1800 if SOAK else 240)]
 MATRIX = Matrix()
-RELOADS = 100 if SOAK else 4
+RELOADS = 100 if SOAK else 3
 
 # Two worlds that differ in two places at once: where the alias leads and what that costs.
 _WORLD = """
@@ -44,7 +44,7 @@ async def a_stop_during_a_reload_leaves_the_old_or_the_new_world(lab: Lab) -> No
             await lab.answered(len(lab.calls) + 10)
             await asyncio.to_thread(_change, lab, price, _WORLDS[price])
             lab.gateway.signal(signal.SIGHUP)
-            if turn % 4 == 3:  # the stop comes after the reload, else beside it
+            if turn % 3 == 2:  # the stop comes after the reload, else beside it
                 await lab.told('"event":"reloaded"')
             over.set()
             lab.signal()

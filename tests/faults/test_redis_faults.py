@@ -99,7 +99,7 @@ async def _burst(lab: Lab, gateways: list[Gateway], each: int) -> int:
     return statuses[200]
 
 
-@MATRIX.cell("C07")
+@MATRIX.cell("C07", soak=True)
 async def instances_that_lose_redis_keep_to_their_shares_and_come_back_without_a_reset(lab: Lab) -> None:
     async with (
         Redis(lab.folder) as redis,

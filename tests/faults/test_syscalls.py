@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(7200 if SOAK else 240)]
 MATRIX = Matrix()
 DISK: Final = ("pwrite64", "fdatasync", "fsync", "rename", "unlink", "unlinkat", "ftruncate")
 NETWORK: Final = ("write", "writev", "sendto", "sendmsg")
-POINTS: Final = {"kill": 300, "fail": 60} if SOAK else {"kill": 4, "fail": 2}
+POINTS: Final = {"kill": 300, "fail": 60} if SOAK else {"kill": 3, "fail": 2}
 
 
 @asynccontextmanager

@@ -16,8 +16,8 @@ from tests.ledger.sqlite_store import SqliteStore
 
 SOAK = os.environ.get("GPROXY_SOAK") == "1"
 KEEPS = (0.0, 1.0, 0.5, *((0.1, 0.9, 0.3, 0.7) if SOAK else ()))
-EVERY = 1 if SOAK else 3
-"""Each moment in the soak, else each third with each way of losing things (and the others with the next)."""
+EVERY = 1 if SOAK else 6
+"""Each moment with each way of losing things in the soak; else each sixth pair of them."""
 
 
 async def recorded(root: Path, patch: pytest.MonkeyPatch, seed: int, *, power: bool) -> Disk:
