@@ -63,8 +63,9 @@ _PASSWORDS_AT_ONCE: Final = 2
 """Hashes under way: each takes 19 MiB and 30 ms, and the data plane wants its cores."""
 
 _STORED_TEXTS: Final = {
-    "retention_days": "Days for which request logs are kept; 30 unless set.",
+    "retention_days": "Days for which request logs are kept, 30 unless set, and usage rows, which stay unless set.",
     "body_retention_days": "Days for which the bodies of request logs are kept; 7 unless set.",
+    "usage_retention_days": "Days for which usage rows are kept; `retention_days` unless set. What was spent and the totals stay.",
     "enable_upstream_log": "Log what is sent to vendors and what they answer.",
     "enable_upstream_log_body": "Log the bodies of it too.",
     "enable_downstream_log": "Log what clients send and are answered.",

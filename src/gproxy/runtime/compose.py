@@ -57,6 +57,7 @@ from gproxy.runtime.patience import Patience
 from gproxy.runtime.recorder import FLUSH_EVERY, Recorder, WatchedUpstream
 from gproxy.runtime.report import DrainReport
 from gproxy.runtime.request_log import RequestLog
+from gproxy.runtime.retention import shelves
 from gproxy.seed.parse import parse
 from gproxy.server.asgi import AsgiApp
 from gproxy.server.listener import Listener, ListenerConfig, bind
@@ -81,6 +82,7 @@ from gproxy.workers.health_broadcaster import HealthBroadcaster
 from gproxy.workers.periodic import Periodic
 from gproxy.workers.quota_reconciler import quota_reconciler
 from gproxy.workers.rate_limit_gc import rate_limit_gc
+from gproxy.workers.retention import retention
 from gproxy.workers.usage_sink import UsageSink
 from gproxy.workers.worker_set import Phase, WorkerSet
 
@@ -172,7 +174,6 @@ class World:
         async with translated():
             await sweep_sessions(self.db)
             await sweep_tries(self.db, window_us=WINDOW_US)
-            await self.recorder.sweep(self.db)
 
     async def refresh(self, at_least: int) -> None:
         """After a write of this process: the snapshot is at the write's revision or a later one."""
@@ -412,6 +413,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
             Periodic("journal_adopter", ADOPT_EVERY, world.adopt, say),
             Periodic("request_log", FLUSH_EVERY, lambda: world.recorder.flush(world.db), say),
             Periodic("session_gc", SWEEP_EVERY, world.sweep, say),
+            retention(shelves(world.db, ledger, lambda: world.snapshot, clock), clock, say),
             Periodic("snapshot_watcher", FOLLOW_EVERY, world.follow, say),
         ],
         clock,

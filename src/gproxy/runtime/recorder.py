@@ -33,9 +33,6 @@ BODY_LIMIT: Final = 256 * 1024
 """Bytes of a body that are kept."""
 FLUSH_EVERY: Final = 0.5
 _BATCH: Final = 100
-_DAY_US: Final = 86_400_000_000
-LOG_DAYS: Final = 30
-BODY_DAYS: Final = 7
 _SECRET_NAME: Final = re.compile(rb"auth|key|token|secret|cookie|password|signature|credential", re.IGNORECASE)
 _SECRET_FIELD: Final = re.compile(
     r'("[^"\\]*(?:api_?key|password|secret|authorization|access_?token|refresh_?token)[^"\\]*"\s*:\s*)"(?:[^"\\]|\\.)*"?',
@@ -46,7 +43,6 @@ _QUERY: Final = re.compile(
 )
 _HIDDEN: Final = "…"
 _YES: Final = "true"
-_LONGEST_DAYS: Final = 36_500
 
 
 def safe_headers(headers: Iterable[Header]) -> list[list[str]]:
@@ -109,7 +105,6 @@ class Recorder:
         self._exchanges: dict[asyncio.Task[Any], Exchange] = {}
         self.upstream = self.upstream_body = self.downstream = self.downstream_body = False
         self.on = False
-        self._days = (LOG_DAYS, BODY_DAYS)
 
     def set(self, settings: Mapping[str, str]) -> None:
         """Take the stored toggles. A body is kept only beside its envelope."""
@@ -118,8 +113,6 @@ class Recorder:
         self.upstream_body = self.upstream and settings.get("enable_upstream_log_body") == _YES
         self.downstream_body = self.downstream and settings.get("enable_downstream_log_body") == _YES
         self.on = self.upstream or self.downstream
-        days = _days(settings, "retention_days", LOG_DAYS)
-        self._days = (days, min(days, _days(settings, "body_retention_days", BODY_DAYS)))
 
     def begin(self, x: Exchange) -> None:
         """A request has come. Called only while `on`."""
@@ -254,17 +247,6 @@ class Recorder:
                 return
             for row in rows:
                 await self._write(db, [row])
-
-    async def sweep(self, db: Database) -> None:
-        """Drop what is older than its retention."""
-        now = self._clock.now_us()
-        logs, bodies = self._days
-        await request_log.sweep(db, logs_before=now - logs * _DAY_US, bodies_before=now - bodies * _DAY_US)
-
-
-def _days(settings: Mapping[str, str], name: str, default: int) -> int:
-    text = settings.get(name, "")
-    return min(int(text), _LONGEST_DAYS) if text.isdecimal() and int(text) else default
 
 
 class _WatchedClient:

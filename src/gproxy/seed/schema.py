@@ -40,6 +40,7 @@ GLOBAL_KEYS: Final[dict[str, tuple[type, ...]]] = {
     "log_level": (str,),
     "retention_days": (int,),
     "body_retention_days": (int,),
+    "usage_retention_days": (int,),
     "enable_upstream_log": (bool,),
     "enable_upstream_log_body": (bool,),
     "enable_downstream_log": (bool,),

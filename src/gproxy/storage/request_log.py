@@ -11,6 +11,7 @@ import msgspec
 from gproxy.storage import sql
 from gproxy.storage.engine import Session
 from gproxy.storage.pages import END, Cursor, newest_first
+from gproxy.storage.pruning import delete_before
 
 _COLUMNS: Final = (
     "id", "request_id", "side", "at", "user_name", "provider_name", "model_asked", "status", "outcome", "total_ms",
@@ -93,7 +94,11 @@ async def logged(
     return found
 
 
-async def sweep(db: Session, *, logs_before: int, bodies_before: int) -> None:
-    """Drop what is older (microseconds)."""
-    await db.execute("DELETE FROM request_bodies WHERE at < ?", (bodies_before,))
-    await db.execute("DELETE FROM request_logs WHERE at < ?", (logs_before,))
+async def delete_logs_before(db: Session, before: int, limit: int) -> int:
+    """Delete at most `limit` logs older than that (microseconds); how many."""
+    return await delete_before(db, "request_logs", before, limit)
+
+
+async def delete_bodies_before(db: Session, before: int, limit: int) -> int:
+    """Delete at most `limit` bodies older than that (microseconds); how many."""
+    return await delete_before(db, "request_bodies", before, limit)
