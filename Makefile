@@ -18,7 +18,7 @@ SOURCES := src tests dev
 # Scripts that write a file of the repository from its source; --check only compares.
 GENERATORS := $(sort $(wildcard dev/build_*.py dev/gen_*.py))
 
-.PHONY: help install serve demo test test-fast test-process check soak prove bench format docs console lock clean ready ready-dev
+.PHONY: help install serve demo test test-fast test-process check soak prove soak-admin bench format docs console lock clean ready ready-dev
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -55,6 +55,9 @@ soak: ready-dev ## the long proof: thousands of signals under load on every engi
 
 prove: ready-dev ## a cut of the soak that takes about five minutes
 	$(PY) -m dev.soak --kills 75 --terms 75 --server-share 0.34 $(ARGS)
+
+soak-admin: ready-dev ## the long proof of the control plane: generated requests, reloads under load
+	$(PY) -m dev.soak_admin $(ARGS)
 
 bench: ready-dev ## measure what the budgets speak of: command and start-up times, CPU per request and chunk
 	$(PY) dev/bench.py $(ARGS)
