@@ -77,6 +77,11 @@ def test_usage(capsys: pytest.CaptureFixture[str], house: rig.Gateway) -> None:
     house.rows(1)
     assert "sim-model" in told(capsys, "usage", "list")
     assert read(capsys, "usage", "summary")["attempts"] >= 1
+    (row,) = read(capsys, "usage", "list", "--limit", "1")
+    assert "cost 0.0000" in told(capsys, "explain", "--request", row["request_id"])
+    assert read(capsys, "explain", "--request", row["request_id"])["attempts"][0]["attempt_id"] == row["attempt_id"]
+    keys = told(capsys, "keys", "list", "--only", "user_name=alice").splitlines()
+    assert keys[0].split()[-1] == "LAST_USED_AT"
 
 
 def test_the_configuration_out_and_in(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -116,6 +121,9 @@ def test_a_litellm_configuration(
         (("users", "create", "name"), "NAME=VALUE", 2),
         (("users", "create", "name=7", "colour=red"), "colour", 1),
         (("import", "nowhere.toml"), "cannot be read", 1),
+        (("explain",), "--user, --model", 2),
+        (("explain", "--request", "x", "--user", "alice"), "by its id alone", 2),
+        (("explain", "--request", "x"), "no request", 1),
         (("export", "-o", "no/such/folder"), "cannot be written", 1),
     ],
 )

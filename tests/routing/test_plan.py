@@ -390,3 +390,51 @@ def test_of_two_attempts_the_later_failure_decides_what_comes_next() -> None:
     assert talk.says(said(429, "9")) == "3 p/c"
     assert {one.credential_id for one in talk.board.health.listing(0.0, 0)} == {"a", "b"}
     assert talk.says(said(500)).startswith("stop exhausted")
+
+
+def noted(talk: Dialogue) -> list[tuple[int, str, str]]:
+    return [(note.attempt, note.credential.id, note.verdict or note.reason) for note in talk.plan.notes or ()]
+
+
+def answers(talk: Dialogue, attempt: object) -> None:
+    assert isinstance(attempt, Attempt)
+    talk.plan.finished(attempt, OK, talk.now, 0.0)
+
+
+def test_a_plan_that_goes_well_at_once_leaves_no_note() -> None:
+    talk = Dialogue(THREE, "p/m")
+    answers(talk, talk.answer)
+    assert talk.plan.notes is None
+
+
+def test_what_goes_wrong_is_noted_in_order() -> None:
+    talk = Dialogue(THREE, "p/m")
+    talk.board.health.disable(CredentialId("b"), "leaked")
+    assert talk.says(said(500)) == "2 p/c"
+    answers(talk, talk.answer)
+    assert noted(talk) == [(1, "a", "broken"), (0, "b", "leaked"), (2, "c", "ok")]
+    again = Dialogue(THREE, "p/m", talk.board)
+    assert (str(again), noted(again)) == ("1 p/c", [(0, "b", "leaked")])
+
+
+def test_a_refusal_of_a_token_and_a_full_cap_are_noted() -> None:
+    talk = Dialogue(world(provider("v", account("a"), channel="vertex", project="p")), "v/m")
+    assert talk.says(said(401, channel="vertex")) == "2 v/a refresh"
+    assert noted(talk) == [(1, "a", "bad_key")]
+    where, board = world(provider("p", credential("a", caps=Caps(rpm=1)), "b", rotation="sticky")), new_board()
+    first, second = (Dialogue(where, "p/m", board, tokens=lambda _: 0) for _ in range(2))
+    assert [str(first), noted(first)] == ["1 p/a", []]
+    assert [str(second), noted(second)] == ["1 p/b", [(0, "a", "its own cap has no room now")]]
+
+
+def test_of_two_attempts_at_once_it_is_noted_which_was_late_and_which_answered() -> None:
+    talk = Dialogue(THREE, "p/m")
+    second = talk.plan.hedge(0.0, 0.0)
+    answers(talk, second)
+    assert noted(talk) == [(1, "a", "late"), (2, "b", "ok")]
+    other = Dialogue(THREE, "p/m")
+    second = other.plan.hedge(0.0, 0.0)
+    assert second is not None
+    other.plan.call_off(second)
+    answers(other, other.answer)
+    assert noted(other) == [(1, "a", "ok")], "the second was not made after all"

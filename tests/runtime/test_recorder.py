@@ -8,7 +8,6 @@ import pytest
 
 from gproxy.clock import SystemClock
 from gproxy.runtime import recorder as r
-from gproxy.storage.request_log import Logged
 
 
 def test_heads_queries_and_bodies_lose_their_secrets() -> None:
@@ -26,23 +25,6 @@ def test_heads_queries_and_bodies_lose_their_secrets() -> None:
 )
 def test_a_body_is_always_storable_text(content: bytes, text: str) -> None:
     assert r.safe_body(content) == text
-
-
-def row(number: int, body: str | None = None) -> Logged:
-    return Logged(str(number), "r", "downstream", number, None, None, None, 200, "complete", 1, {}, body, body)
-
-
-def test_what_does_not_fit_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(r, "MOST_WAITING", 3)
-    monkeypatch.setattr(r, "MOST_BYTES", 20)
-    made = r.Recorder(SystemClock(), lambda *_: None)
-    for number in range(5):
-        made._put(row(number))
-    assert made.dropped == 2
-    made = r.Recorder(SystemClock(), lambda *_: None)
-    made._put(row(1, "x" * 8))
-    made._put(row(2, "x" * 8))
-    assert made.dropped == 1
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ TABLES = (
     "config_history",
     "request_logs",
     "request_bodies",
+    "request_trails",
+    "key_uses",
     "sessions",
     "login_tries",
     "credential_statuses",

@@ -18,10 +18,13 @@ from gproxy.admin.ports import Ports, Row
 from gproxy.admin.reach import principal_of
 from gproxy.canonical.operation import VENDOR_ONLY, Dialect, Operation
 from gproxy.channels.vendor import Support
+from gproxy.pipeline.decisions import Step as Decision
+from gproxy.pipeline.decisions import able, fitting_limits, fitting_permissions, narrowed, permitted
 from gproxy.pipeline.head import usd as usd_of
 from gproxy.pipeline.projection import FREE, SMALLEST_CAP, Projection, Tariff, dearest
+from gproxy.pipeline.roads import barrier
 from gproxy.pipeline.tariffs import tariff_of
-from gproxy.routing.route import Candidate, Resolution, Unresolved, resolve
+from gproxy.routing.route import Candidate, Resolution, Skipped, Unresolved, resolve
 
 
 def _of_clients(dialect: Dialect) -> Dialect:
@@ -119,13 +122,11 @@ def explained(ports: Ports, user: Row, principal: Principal, quota: Row | None, 
         "candidates": [], "skipped": [],
         "permissions": [
             {"provider_name": row.provider_name, "model_pattern": row.pattern}
-            for row in principal.permissions
-            if _fits(row.provider_name, row.matcher, asked)
+            for row in fitting_permissions(principal, asked.model, asked.provider)
         ],
         "rate_limits": [
             {"id": row.id, "model_pattern": row.pattern, "rpm": row.rpm, "rpd": row.rpd, "total_tokens": row.total_tokens}
-            for row in principal.rate_limits
-            if row.matcher.match(asked.model)
+            for row in fitting_limits(principal, asked.model)
         ],
         "quota": None if quota is None else {
             "quota": quota["quota"], "cost_used": quota["cost_used"], "reserved": quota["reserved"],
@@ -133,21 +134,17 @@ def explained(ports: Ports, user: Row, principal: Principal, quota: Row | None, 
         },
     }  # fmt: skip
     keys = any(held.user_id == user["id"] for held in ports.snapshot().keys.values())
-    _step(told, "identify", keys, "an enabled key" if keys else "the user is disabled or has no enabled key",
-          refused=(401, "invalid_api_key"))  # fmt: skip
+    why = "an enabled key" if keys else "the user is disabled or has no enabled key"
+    _step(told, Decision("identify", keys, why), refused=(401, "invalid_api_key"))
     verdict = may_call(principal, asked.model, provider=asked.provider)
+    _step(told, permitted(verdict), refused=(403, "forbidden"))
     if isinstance(verdict, Denied):
-        _step(told, "permit", False, f"forbidden: {verdict.what}", refused=(403, "forbidden"))
         return told
-    through = "any provider" if verdict.providers is None else ", ".join(sorted(verdict.providers))
-    _step(told, "permit", True, f"through {through}")
     found = resolve(ports.snapshot(), asked.model, asked.provider)
-    told["skipped"] = [
-        {"provider_name": one.provider_name, "model_id": one.model_id, "reason": one.reason} for one in found.skipped
-    ]
     if isinstance(found, Unresolved):
+        told["skipped"] = _skipped(found.skipped)
         failure = found.failure
-        _step(told, "resolve", False, failure.text, refused=(failure.status, failure.kind.value))
+        _step(told, Decision("resolve", ok=False, text=failure.text), refused=(failure.status, failure.kind.value))
         return told
     _resolved(ports, told, found, verdict.providers, asked)
     return told
@@ -155,28 +152,25 @@ def explained(ports: Ports, user: Row, principal: Principal, quota: Row | None, 
 
 def _resolved(ports: Ports, told: Row, found: Resolution, providers: frozenset[str] | None, asked: Question) -> None:
     told["route"], told["strategy"] = found.route, found.strategy
-    ways = [one for one in found.candidates if providers is None or one.provider.name in providers]
-    told["skipped"] += [
-        {"provider_name": one.provider.name, "model_id": one.model_id, "reason": "not permitted"}
-        for one in found.candidates
-        if one not in ways
-    ]
-    kind = f"route {found.route!r}, {found.strategy}" if found.route else "by name"
-    if found.hedge_percentile is not None:
-        kind += f", hedged after the {found.hedge_percentile}th percentile"
-    _step(told, "resolve", bool(ways), f"{kind}: {len(ways)} of {len(found.candidates)} permitted",
-          refused=(403, "forbidden"))  # fmt: skip
-    tariffs = [tariff_of(ports.snapshot(), one) for one in ways]
+    allowed = narrowed(found, providers)
+    ways = able(allowed, lambda one: barrier(one, asked.operation, asked.dialect))
+    told["skipped"] = _skipped(ways.skipped)
+    _step(told, ways.step, refused=(501, "unsupported") if allowed.candidates else (403, "forbidden"))
+    tariffs = [tariff_of(ports.snapshot(), one) for one in ways.candidates]
     projection = _projected(tariffs, asked)
     told["candidates"] = [
-        _way(ports, one, tariff, projection, asked) for one, tariff in zip(ways, tariffs, strict=True)
+        _way(ports, one, tariff, projection, asked) for one, tariff in zip(ways.candidates, tariffs, strict=True)
     ]
-    if ways:
+    if ways.candidates:
         _quota(told, tariffs, projection)
         usable = any(key["usable"] for way in told["candidates"] for key in way["credentials"])
         text = "at least one credential is usable" if usable else "no credential is usable now"
-        _step(told, "credential", usable, text, refused=(503, "no_credential"))
+        _step(told, Decision("credential", usable, text), refused=(503, "no_credential"))
     told["allowed"] = all(step["ok"] for step in told["steps"])
+
+
+def _skipped(skipped: Sequence[Skipped]) -> list[Row]:
+    return [{"provider_name": one.provider_name, "model_id": one.model_id, "reason": one.reason} for one in skipped]
 
 
 def _projected(tariffs: Sequence[Tariff], asked: Question) -> Projection:
@@ -191,7 +185,7 @@ def _quota(told: Row, tariffs: Sequence[Tariff], projection: Projection) -> None
     """As `pipeline.reserve`: without a stated output cap, the answer is capped to what the budget can bear."""
     quota = told["quota"]
     if quota is None or quota["remaining"] is None:
-        _step(told, "quota", True, "unlimited")
+        _step(told, Decision("quota", ok=True, text="unlimited"))
         return
     left = int(Decimal(quota["remaining"]).scaleb(9))
     bound = dearest(tariffs, projection, projection.output, None)
@@ -199,20 +193,13 @@ def _quota(told: Row, tariffs: Sequence[Tariff], projection: Projection) -> None
     text = f"{usd_of(bound)} USD at most, {quota['remaining']} USD left"
     if least <= left < bound:
         text += ": the answer would be capped"
-    _step(told, "quota", least <= left, text, refused=(402, "quota_exceeded"))
+    _step(told, Decision("quota", least <= left, text), refused=(402, "quota_exceeded"))
 
 
-def _step(told: Row, step: str, ok: bool, text: str, *, refused: tuple[int, str] = (500, "")) -> None:
-    told["steps"].append({"step": step, "ok": ok, "text": text})
-    if not ok and told["status"] == 200:  # the first refusal is the answer
+def _step(told: Row, decision: Decision, *, refused: tuple[int, str] = (500, "")) -> None:
+    told["steps"].append({"step": decision.step, "ok": decision.ok, "text": decision.text})
+    if not decision.ok and told["status"] == 200:  # the first refusal is the answer
         told["status"], told["code"] = refused
-
-
-def _fits(provider: str | None, matcher: Any, asked: Question) -> bool:
-    if asked.provider is not None and provider not in {None, asked.provider}:
-        return False
-    head, slash, tail = asked.model.partition("/")
-    return bool(matcher.match(asked.model) or (slash and provider in {None, head} and matcher.match(tail)))
 
 
 def _way(ports: Ports, one: Candidate, tariff: Tariff, projection: Projection, asked: Question) -> Row:

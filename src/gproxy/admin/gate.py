@@ -97,6 +97,7 @@ class Gate:
         found = snapshot.keys.get(digest_of(key, snapshot.digest_key))
         if found is None or (found.expires_at is not None and found.expires_at <= self._ports.clock.now_us()):
             return None
+        self._ports.key_used(found.key_id)
         return Caller(found.user_id, found.user_name, found.is_admin, "key", address, key_id=found.key_id)
 
     async def _by_session(self, token: Secret, via: Literal["bearer", "cookie"], address: str) -> Caller | None:

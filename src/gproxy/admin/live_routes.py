@@ -20,6 +20,7 @@ from gproxy.ids import CredentialId
 from gproxy.ledger import price_data
 from gproxy.ledger.pricing import RateCard
 from gproxy.pipeline.exchange import Exchange
+from gproxy.seed.schema import kept_fault
 
 SettingName = Annotated[str, Path(max_length=200)]
 Scalar = str | int | float | bool
@@ -261,7 +262,9 @@ def _add_settings(router: APIRouter, ports: Ports) -> None:
             raise invalid(f"{field}: must be a {wanted}", field)
         if isinstance(value, str) and ("\0" in value or len(value) > 1000):
             raise invalid(f"{field}: must be at most 1000 characters, without NUL", field)
-        fault = ports.setting_fault(name, str(value).lower() if isinstance(value, bool) else str(value))
+        fault = kept_fault(name, value) or ports.setting_fault(
+            name, str(value).lower() if isinstance(value, bool) else str(value)
+        )
         if fault:
             raise invalid(f"{field}: {fault}", field)
         return value

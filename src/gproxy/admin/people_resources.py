@@ -86,6 +86,7 @@ class Key(Owned):
     enabled: bool
     expires_at: int | None = Field(description="Microseconds since the epoch, UTC; null: never.")
     on_disconnect: OnDisconnect | None = Field(description="null: the provider's own policy.")
+    last_used_at: int | None = Field(description="About when, within half a minute; null: not since this is noted.")
 
 
 class KeyMade(Key):

@@ -230,6 +230,10 @@ class Records(Protocol):
         """Logged requests, newest first."""
         ...
 
+    async def trail(self, request_id: str) -> Row | None:
+        """The decision trail of a request, where one was kept (`pipeline.trail.Trail`, and when and whose)."""
+        ...
+
     async def audit(self, equal: Values, page: Page) -> list[Row]:
         """Audit rows, newest first."""
         ...
@@ -276,6 +280,8 @@ class Ports:
     setting_fault: Callable[[str, str], str | None]
     health_changed: Callable[[], None]
     """Call it after changing the board: what changed is stored."""
+    key_used: Callable[[str], None]
+    """Call it when somebody was let in by a key."""
     client_address: Callable[[str | None, Sequence[Header]], str | None]
     """Peer and headers → where a request really comes from (trusted proxies are believed)."""
     noise: Callable[[int], bytes]

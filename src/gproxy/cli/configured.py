@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "users": ("name", "is_admin", "enabled", "key_count", "id"),
-    "keys": ("id", "user_name", "masked", "label", "enabled", "expires_at"),
+    "keys": ("id", "user_name", "masked", "label", "enabled", "expires_at", "last_used_at"),
     "providers": ("name", "channel", "enabled", "credential_count", "model_count"),
     "credentials": ("id", "provider_name", "label", "enabled", "weight", "rpm", "tpm", "health"),
     "models": ("provider_name", "model_id", "enabled", "price_source"),
@@ -29,7 +29,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
                "output_tokens", "cost"),
 }  # fmt: skip
 """What a table shows, by resource; `--json` has everything."""
-_MOMENTS: Final = frozenset({"at", "expires_at", "created_at", "updated_at", "until", "since"})
+_MOMENTS: Final = frozenset({"at", "expires_at", "last_used_at", "created_at", "updated_at", "until", "since"})
 
 
 def pairs(words: Sequence[str]) -> dict[str, Any]:
@@ -164,3 +164,13 @@ def explain(gateway: Gateway, question: Mapping[str, Any], *, as_json: bool) -> 
         for line in printed_columns(rows):
             print(line)
     return int(not told["allowed"])
+
+
+def explain_past(gateway: Gateway, request_id: str, *, as_json: bool) -> None:
+    """Print what happened to a request."""
+    told = gateway.ask("GET", f"/admin/requests/{reference(request_id)}/explain")
+    if as_json:
+        show_row(told, as_json=True)
+        return
+    for line in told["steps"]:
+        print(line)

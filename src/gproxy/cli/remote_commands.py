@@ -180,8 +180,11 @@ def _import(
 
 
 def _explain(
-    user: Annotated[str, typer.Option("--user", help="Who asks.")],
-    model: Annotated[str, typer.Option("--model", help="As the client would send it.")],
+    request: Annotated[
+        str | None, typer.Option("--request", metavar="ID", help="A past request, by its x-request-id.")
+    ] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Who would ask.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="As the client would send it.")] = None,
     provider: Annotated[str | None, typer.Option("--provider", help="For a scoped path.")] = None,
     dialect: Annotated[str | None, typer.Option("--dialect", help="openai_chat, anthropic_messages, ...")] = None,
     operation: Annotated[str | None, typer.Option("--operation", help="generate, embed, ...")] = None,
@@ -191,11 +194,19 @@ def _explain(
     url: Url = DEFAULT_URL,
     api_key: Key = "",
 ) -> None:
-    """Tell what would happen to a request; exit 1 when it would be refused."""
+    """Tell what would happen to a request (exit 1 when it would be refused), or what happened to a past one."""
     from gproxy.cli import configured
+    from gproxy.cli.terminal import Complaint
 
     question = {
         "user": user, "model": model, "provider": provider, "dialect": dialect, "operation": operation,
         "input_tokens": input_tokens, "max_output_tokens": max_output_tokens,
     }  # fmt: skip
+    if request is not None:
+        if any(value is not None for value in question.values()):
+            raise Complaint("--request: a past request is named by its id alone", code=2)
+        configured.explain_past(_gateway(url, api_key), request, as_json=as_json)
+        return
+    if user is None or model is None:
+        raise Complaint("say who would ask and for what (--user, --model), or which past request (--request)", code=2)
     raise typer.Exit(configured.explain(_gateway(url, api_key), question, as_json=as_json))

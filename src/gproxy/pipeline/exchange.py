@@ -15,10 +15,12 @@ from typing import Protocol
 
 import msgspec
 
+from gproxy.access.limits import Standing
 from gproxy.access.principal import Principal
 from gproxy.canonical.operation import Dialect, Operation
 from gproxy.errors import Failure
 from gproxy.pipeline.projection import Tariff
+from gproxy.routing.plan import Note
 from gproxy.snapshot import Snapshot
 from gproxy.wire.http import Header
 
@@ -75,6 +77,16 @@ class Admission(Protocol):
 
     cap: int | None
     sent: bool
+
+    @property
+    def left(self) -> int | None:
+        """What the budget has left beside all holds, in nano-USD; None without a budget."""
+        ...
+
+    @property
+    def standings(self) -> Sequence[Standing]:
+        """How every limit that counted the request stood right after."""
+        ...
 
     async def cover(self, tariff: Tariff) -> int:
         """Hold the bound of one more attempt; the bound, nano-USD. Raises `Refused`."""
@@ -152,6 +164,7 @@ class Exchange:
         "method",
         "model_asked",
         "model_served",
+        "notes",
         "operation",
         "outcome",
         "owner",
@@ -200,6 +213,8 @@ class Exchange:
         self.principal: Principal | None = None
         self.model_asked = ""
         self.model_served: str | None = None
+        self.notes: Sequence[Note] | None = None
+        """What went wrong on the way to the answer (`Plan.notes`); None when nothing did."""
         self.stream = False
         self.attempts = 0
         self.provider_name: str | None = None

@@ -15,10 +15,11 @@ fails, the other goes on; where both fail, the request goes on like any other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from gproxy.access.limits import Standing
 from gproxy.clock import Clock
 from gproxy.errors import Refused
 from gproxy.pipeline.exchange import Cause, Exchange, Interrupted
@@ -65,6 +66,16 @@ class Lane:
     @sent.setter
     def sent(self, sent: bool) -> None:
         self._granted.sent = sent
+
+    @property
+    def left(self) -> int | None:
+        """See `Granted.left`."""
+        return self._granted.left
+
+    @property
+    def standings(self) -> Sequence[Standing]:
+        """See `Granted.standings`."""
+        return self._granted.standings
 
     async def cover(self, tariff: Tariff) -> int:
         """See `Granted.cover`. Nothing has to be awaited: both bounds are held before the second attempt starts."""

@@ -60,6 +60,16 @@ class Granted:
         self._second: Grant | None = None
         """The tokens of a second attempt that ran beside the first; in the end all tokens count on the request's own."""
 
+    @property
+    def left(self) -> int | None:
+        """What the budget has left beside all holds, in nano-USD; None without a budget."""
+        return self._grant.hold.left
+
+    @property
+    def standings(self) -> Sequence[Standing]:
+        """How every limit that counted the request stood right after."""
+        return self._grant.counted.standings
+
     async def cover(self, tariff: Tariff) -> int:
         """Hold the most that one more attempt at this tariff can cost; how much that is, in nano-USD.
 
@@ -131,7 +141,7 @@ class Granted:
 
     def receipt(self) -> list[Header]:
         """What the budget still holds, when there is one."""
-        left = self._grant.hold.left
+        left = self.left
         return [] if left is None else [(b"x-gproxy-quota-remaining", usd(left).encode("ascii"))]
 
 

@@ -82,8 +82,19 @@ def road_of(x: Exchange, provider: Provider, model: str) -> Road[Endpoint]:
         way = road(provider.vendor, operation, dialect, model, LossPolicy(provider.loss))
         found = remember(x.snapshot, key, way)
     if isinstance(found, NoRoad):
-        raise Refused(Failure(Kind.UNSUPPORTED, f"the provider {provider.name!r} cannot do this: {found.reason}"))
+        raise Refused(Failure(Kind.UNSUPPORTED, _cannot(provider, found)))
     return found
+
+
+def barrier(candidate: Candidate, operation: Operation, dialect: Dialect) -> str | None:
+    """Why a candidate cannot do this for a client of that dialect; None when it can."""
+    provider = candidate.provider
+    found = road(provider.vendor, operation, dialect, candidate.model_id, LossPolicy(provider.loss))
+    return _cannot(provider, found) if isinstance(found, NoRoad) else None
+
+
+def _cannot(provider: Provider, why: NoRoad) -> str:
+    return f"the provider {provider.name!r} cannot do this: {why.reason}"
 
 
 def reachable(x: Exchange, resolution: Resolution) -> tuple[Resolution, bool]:

@@ -79,6 +79,7 @@ class Gateway:
             standing = admission.headers(x.tokens_in + x.tokens_out if admission.sent else 0)
             raise Refused(replace(told, headers=(*told.headers, *standing))) from refusal
         finally:
+            x.notes = plan.notes
             if admission is not None:
                 admission.finish(x.tokens_in + x.tokens_out)
 

@@ -58,6 +58,25 @@ class Attempt(msgspec.Struct, frozen=True):
         return self.candidate.model_id
 
 
+class Note(msgspec.Struct, frozen=True):
+    """What went wrong on the way: a credential was passed over (`attempt` 0), or an attempt got this verdict.
+
+    Once there is a note, an attempt that answered gets one too.
+    """
+
+    attempt: int
+    candidate: Candidate
+    credential: Credential
+    verdict: str
+    reason: str
+
+
+LATE: Final = "late"
+"""The verdict in the note on an attempt beside which another was started."""
+_MOST_NOTES: Final = 50
+"""Notes of one request: a pool of a thousand resting credentials is told by the first few."""
+
+
 class StopCause(StrEnum):
     """Why there is no further attempt."""
 
@@ -94,6 +113,7 @@ class Plan:
 
     `favourites` gives, for a candidate, the credentials that hold the conversation's prompt cache, best first;
     `tokens` the most that the request can take there. None where there are no caps, or none that concern the request.
+    `notes` is what went wrong, in order; None while nothing has: a request that is well at once leaves no note.
     """
 
     def __init__(
@@ -119,6 +139,7 @@ class Plan:
         self._refreshed: set[CredentialId] = set()
         self._pairs: Iterator[tuple[Candidate, Credential]] | None = None
         self._over_budget = False
+        self.notes: list[Note] | None = None
 
     @property
     def attempts(self) -> int:
@@ -133,6 +154,7 @@ class Plan:
         previous = self._current
         if last is not None and previous is not None:
             if self._may_refresh(last, previous):
+                self._note(previous.number, previous.candidate, previous.credential, last.kind.value, last.reason)
                 return self._refresh(previous, now)
             self.finished(previous, last, now, dice)
             if not last.retryable:
@@ -141,11 +163,15 @@ class Plan:
             return self._stop(StopCause.ATTEMPTS_SPENT, last, now)
         for candidate, credential in self._remaining(dice):
             if not self._board.health.usable(credential.id, candidate.model_id, now):
+                reason = self._board.health.reason(credential.id, candidate.model_id)
+                self._note(0, candidate, credential, "", reason or "another request tries it first")
                 continue
             if self._tokens is not None and self._cap_wait(candidate, credential, now) > 0:
+                self._note(0, candidate, credential, "", "its own cap has no room now")
                 continue
             if not self._affordable(candidate, last, now):
                 self._over_budget = True
+                self._note(0, candidate, credential, "", "the provider's retry budget is spent")
                 continue
             return self._go(candidate, credential, now)
         return self._stop(StopCause.BUDGET_SPENT if self._over_budget else StopCause.EXHAUSTED, last, now)
@@ -171,6 +197,8 @@ class Plan:
             self._entered.add(candidate.provider.name)
             self._beside = self._go(candidate, credential, now)
             self._current = current
+            late = "a second attempt was started beside it"
+            self._note(current.number, current.candidate, current.credential, LATE, late)
             return self._beside
         return None
 
@@ -180,6 +208,8 @@ class Plan:
             second.taken.settle()
         self._made -= 1
         self._beside = None
+        if self.notes and self.notes[-1].verdict == LATE:
+            self.notes.pop()
         current = self._current
         if current is not None and second.credential is not current.credential:
             self._pairs = chain(((second.candidate, second.credential),), self._remaining(0.0))
@@ -200,6 +230,8 @@ class Plan:
             self._beside = None
         else:
             return
+        if verdict.kind is not VerdictKind.OK or self.notes is not None:
+            self._note(attempt.number, attempt.candidate, attempt.credential, verdict.kind.value, verdict.reason)
         self._board.health.observe(attempt.credential.id, attempt.model_id, verdict, now, dice)
 
     def _go(self, candidate: Candidate, credential: Credential, now: float) -> Attempt:
@@ -221,6 +253,12 @@ class Plan:
             return None
         tokens = 0 if credential.caps.tpm is None else self._tokens(candidate)
         return self._board.caps.take(credential.id, tokens, now)
+
+    def _note(self, attempt: int, candidate: Candidate, credential: Credential, verdict: str, reason: str) -> None:
+        if self.notes is None:
+            self.notes = []
+        if len(self.notes) < _MOST_NOTES:
+            self.notes.append(Note(attempt, candidate, credential, verdict, reason))
 
     def _may_refresh(self, last: Verdict, previous: Attempt) -> bool:
         return (

@@ -36,12 +36,13 @@ from gproxy.config.settings import Settings, all_settings
 from gproxy.config.sources import stored_fault
 from gproxy.ingress.peer import client_address, networks
 from gproxy.pipeline.refresh import Tokens
+from gproxy.pipeline.trail import read
 from gproxy.secret import Secret
 from gproxy.seed.render import render
 from gproxy.seed.schema import GLOBAL_KEYS, Seed
 from gproxy.seed.veil import render_veiled
 from gproxy.server.asgi import AsgiApp
-from gproxy.storage import audit, history, login_tries, request_log, resource_writing, resources, sessions
+from gproxy.storage import audit, history, login_tries, request_log, resource_writing, resources, sessions, trails
 from gproxy.storage import providers as p
 from gproxy.storage import users as u
 from gproxy.storage.changes import config_write
@@ -66,6 +67,8 @@ _STORED_TEXTS: Final = {
     "retention_days": "Days for which request logs are kept, 30 unless set, and usage rows, which stay unless set.",
     "body_retention_days": "Days for which the bodies of request logs are kept; 7 unless set.",
     "usage_retention_days": "Days for which usage rows are kept; `retention_days` unless set. What was spent and the totals stay.",
+    "trail_share": "Share (0 to 1) of the requests that went well whose decision trail is kept, beside all failures; 0 unless set.",
+    "trail_retention_days": "Days for which decision trails are kept; 7 unless set.",
     "enable_upstream_log": "Log what is sent to vendors and what they answer.",
     "enable_upstream_log_body": "Log the bodies of it too.",
     "enable_downstream_log": "Log what clients send and are answered.",
@@ -444,6 +447,14 @@ class SqlRecords:
             )  # fmt: skip
         return [asdict(row) for row in rows]
 
+    async def trail(self, request_id: str) -> Row | None:
+        """The decision trail of a request."""
+        with _translated():
+            found = await trails.stored_trail(self._db, request_id)
+        if found is None:
+            return None
+        return {"at": found.at, "user_name": found.user_name, **read(found.trail_json)}
+
     async def audit(self, equal: Values, page: Page) -> list[Row]:
         """Audit rows, newest first."""
         with _translated():
@@ -508,6 +519,7 @@ def ports_of(world: World, health_changed: Callable[[], None]) -> Ports:
         setting_notes=lambda: setting_notes(world.settings),
         setting_fault=stored_fault,
         health_changed=health_changed,
+        key_used=lambda key_id: world.key_uses.note(key_id, world.clock.now_us()),
         client_address=lambda peer, headers: client_address(peer, headers, trusted),
         noise=os.urandom,
         version=__version__,

@@ -50,6 +50,7 @@ from gproxy.runtime.accounts import TEND_EVERY, Accounts, accounts_for
 from gproxy.runtime.bindings import HealthStore, LedgerStore, translated
 from gproxy.runtime.files import prepare
 from gproxy.runtime.health import Health, Ping
+from gproxy.runtime.key_uses import KeyUses
 from gproxy.runtime.logs import Log
 from gproxy.runtime.notify import activated_sockets
 from gproxy.runtime.pages import pages
@@ -58,6 +59,7 @@ from gproxy.runtime.recorder import FLUSH_EVERY, Recorder, WatchedUpstream
 from gproxy.runtime.report import DrainReport
 from gproxy.runtime.request_log import RequestLog
 from gproxy.runtime.retention import shelves
+from gproxy.runtime.trails import Trails
 from gproxy.seed.parse import parse
 from gproxy.server.asgi import AsgiApp
 from gproxy.server.listener import Listener, ListenerConfig, bind
@@ -91,6 +93,9 @@ ADOPT_EVERY: Final = 10.0
 
 FOLLOW_EVERY: Final = 0.5
 """Seconds between two looks at the configuration's revision: other processes' writes are followed within 1 s."""
+
+USES_EVERY: Final = 30.0
+"""Seconds between two writes of when keys were last used."""
 
 SWEEP_EVERY: Final = 60.0
 """Seconds between two sweeps of sessions and login tries that no longer count."""
@@ -137,6 +142,8 @@ class World:
         self.admin: AdminCreated | None = None
         self.recorder = Recorder(self.clock, _say(log))
         self._rows_of_others = 0
+        self.trails = Trails(random.random, _say(log))
+        self.key_uses = KeyUses()
         self._loading = asyncio.Lock()
 
     @property
@@ -170,10 +177,11 @@ class World:
                 await self.load()
 
     async def sweep(self) -> None:
-        """Drop ended sessions and login tries that no longer count."""
+        """Drop ended sessions, login tries that no longer count, and the last uses of keys that are gone."""
         async with translated():
             await sweep_sessions(self.db)
             await sweep_tries(self.db, window_us=WINDOW_US)
+            await self.key_uses.sweep(self.db)
 
     async def refresh(self, at_least: int) -> None:
         """After a write of this process: the snapshot is at the write's revision or a later one."""
@@ -195,6 +203,7 @@ class World:
             self.log.warning("left out of the snapshot", problem=str(problem))
         self.snapshot = loaded.snapshot
         self.recorder.set(loaded.snapshot.settings)
+        self.trails.set(loaded.snapshot.settings)
         if self.accounts is not None:
             await self.accounts.repair()  # somebody may have set what was spent
         # What is kept beside the snapshot forgets what is no more.
@@ -259,7 +268,9 @@ class World:
         report.rows_flushed = self.sink.report().flushed
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_LAST_WORD):
-                await self.recorder.flush(self.db)
+                await self.recorder.backlog.flush(self.db)
+                await self.trails.backlog.flush(self.db)
+                await self.key_uses.flush(self.db)
         await self._farewell()
         report.health_states_flushed = self.broadcaster.flushed
 
@@ -393,7 +404,7 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
         max_body=settings.max_body,
         pages=pages(world.health),
         mounts=((CONSOLE_PREFIX, Console()), *ControlPlane(lambda: _control_plane(world)).mounts()),
-        on_done=_told_twice(RequestLog(log, clock), world.recorder),
+        on_done=_at_the_end(world, RequestLog(log, clock)),
         watcher=world.recorder,
         trusted_proxies=networks(settings.trusted_proxies),
     )
@@ -411,7 +422,9 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
             Periodic("accounts", TEND_EVERY, accounts.tend, say),
             *accounts.workers(say),
             Periodic("journal_adopter", ADOPT_EVERY, world.adopt, say),
-            Periodic("request_log", FLUSH_EVERY, lambda: world.recorder.flush(world.db), say),
+            Periodic("request_log", FLUSH_EVERY, lambda: world.recorder.backlog.flush(world.db), say),
+            Periodic("request_trails", FLUSH_EVERY, lambda: world.trails.flush(world.db), say),
+            Periodic("key_uses", USES_EVERY, lambda: world.key_uses.flush(world.db), say),
             Periodic("session_gc", SWEEP_EVERY, world.sweep, say),
             retention(shelves(world.db, ledger, lambda: world.snapshot, clock), clock, say),
             Periodic("snapshot_watcher", FOLLOW_EVERY, world.follow, say),
@@ -432,10 +445,16 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     await world.listener.start([sock.dup() for sock in world.sockets], world.tls)
 
 
-def _told_twice(line: RequestLog, recorder: Recorder) -> Callable[[Exchange], None]:
+def _at_the_end(world: World, line: RequestLog) -> Callable[[Exchange], None]:
+    """Everybody who wants to know that a request is over."""
+    recorder, trails, uses = world.recorder, world.trails, world.key_uses
+
     def done(x: Exchange) -> None:
         line(x)
         recorder.done(x)
+        trails.done(x)
+        if x.principal is not None:
+            uses.note(x.principal.key_id, x.started_us)
 
     return done
 

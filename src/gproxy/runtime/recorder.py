@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from gproxy.clock import Clock
 from gproxy.errors import UpstreamFault
 from gproxy.ids import new_id
-from gproxy.ledger.store import StoreUnavailable
 from gproxy.pipeline.exchange import Client, Exchange
 from gproxy.pipeline.hedge import BRANCH
 from gproxy.pipeline.ports import Upstream, UpstreamReply
+from gproxy.runtime.backlog import Backlog
 from gproxy.storage import request_log
-from gproxy.storage.engine import Database
-from gproxy.storage.errors import DatabaseUnavailable, Poison
 from gproxy.storage.request_log import Logged
 from gproxy.wire.http import Header, UpstreamRequest
 
@@ -32,7 +29,6 @@ MOST_BYTES: Final = 32 * 1024 * 1024
 BODY_LIMIT: Final = 256 * 1024
 """Bytes of a body that are kept."""
 FLUSH_EVERY: Final = 0.5
-_BATCH: Final = 100
 _SECRET_NAME: Final = re.compile(rb"auth|key|token|secret|cookie|password|signature|credential", re.IGNORECASE)
 _SECRET_FIELD: Final = re.compile(
     r'("[^"\\]*(?:api_?key|password|secret|authorization|access_?token|refresh_?token)[^"\\]*"\s*:\s*)"(?:[^"\\]|\\.)*"?',
@@ -97,11 +93,8 @@ class Recorder:
 
     def __init__(self, clock: Clock, say: Callable[[str, Mapping[str, Any]], None]) -> None:
         self._clock = clock
-        self._say = say
-        self._waiting: deque[tuple[Logged, int]] = deque()
-        self._bytes = 0
-        self.dropped = 0
-        self._told = 0
+        self.backlog = Backlog("request logs", request_log.put, say, most_rows=MOST_WAITING, most_bytes=MOST_BYTES)
+        """What waits to be written."""
         self._exchanges: dict[asyncio.Task[Any], Exchange] = {}
         self.upstream = self.upstream_body = self.downstream = self.downstream_body = False
         self.on = False
@@ -214,39 +207,7 @@ class Recorder:
         self._put(row)
 
     def _put(self, row: Logged) -> None:
-        size = len(row.request_body or "") + len(row.response_body or "")
-        if len(self._waiting) >= MOST_WAITING or self._bytes + size > MOST_BYTES:
-            self.dropped += 1
-            return
-        self._waiting.append((row, size))
-        self._bytes += size
-
-    async def flush(self, db: Database) -> None:
-        """Write what waits. A row that no database takes is dropped, and the others of its batch are tried alone."""
-        if self.dropped > self._told:
-            self._say("request logs dropped: the database is too slow for them", {"dropped": self.dropped})
-            self._told = self.dropped
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
-            try:
-                await self._write(db, [row for row, _ in batch])
-            except (DatabaseUnavailable, asyncio.CancelledError) as error:
-                self._waiting.extendleft(reversed(batch))  # repeating them changes nothing
-                if isinstance(error, DatabaseUnavailable):
-                    raise StoreUnavailable(str(error)) from error
-                raise
-            self._bytes -= sum(size for _, size in batch)
-
-    async def _write(self, db: Database, rows: Sequence[Logged]) -> None:
-        try:
-            async with db.transaction() as tx:
-                await request_log.put(tx, rows)
-        except Poison:
-            if len(rows) == 1:
-                self.dropped += 1
-                return
-            for row in rows:
-                await self._write(db, [row])
+        self.backlog.add(row, len(row.request_body or "") + len(row.response_body or ""))
 
 
 class _WatchedClient:

@@ -10,11 +10,13 @@ from gproxy.clock import Clock
 from gproxy.snapshot import Snapshot
 from gproxy.storage import request_log
 from gproxy.storage.engine import Database
+from gproxy.storage.trails import delete_trails_before
 from gproxy.storage.usage import SqlLedger
 from gproxy.workers.retention import Shelf
 
 LOG_DAYS: Final = 30
 BODY_DAYS: Final = 7
+TRAIL_DAYS: Final = 7
 _DAY_US: Final = 86_400_000_000
 _US: Final = 1_000_000
 _LONGEST_DAYS: Final = 36_500
@@ -34,6 +36,11 @@ def log_days(settings: Mapping[str, str]) -> int:
 def body_days(settings: Mapping[str, str]) -> int:
     """For how many days their bodies are kept: never longer than the logs they belong to."""
     return min(log_days(settings), days_of(settings, "body_retention_days") or BODY_DAYS)
+
+
+def trail_days(settings: Mapping[str, str]) -> int:
+    """For how many days trails are kept."""
+    return days_of(settings, "trail_retention_days") or TRAIL_DAYS
 
 
 def usage_days(settings: Mapping[str, str]) -> int | None:
@@ -70,6 +77,11 @@ def shelves(db: Database, ledger: SqlLedger, snapshot: Callable[[], Snapshot], c
             "request_logs",
             older_than(log_days),
             lambda before, limit: request_log.delete_logs_before(db, before, limit),
+        ),
+        Shelf(
+            "request_trails",
+            older_than(trail_days),
+            lambda before, limit: delete_trails_before(db, before, limit),
         ),
         Shelf("usages", lambda: usage_cutoff(snapshot(), clock.now_us()), ledger.delete_usages_before),
     ]

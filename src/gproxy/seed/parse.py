@@ -33,6 +33,7 @@ from gproxy.seed.schema import (
     SeedRateLimit,
     SeedRoute,
     SeedUser,
+    kept_fault,
     pattern_fault,
     provider_name_fault,
 )
@@ -163,7 +164,7 @@ class _Reader:
             if type(setting) not in kinds:
                 row.complain(key, f"is {kind_of(raw)}, which it cannot be")
                 continue
-            fault = self._check_setting and self._check_setting(key, _as_text(setting))
+            fault = kept_fault(key, setting) or (self._check_setting and self._check_setting(key, _as_text(setting)))
             if fault:
                 row.complain(key, fault)
                 continue

@@ -41,6 +41,8 @@ GLOBAL_KEYS: Final[dict[str, tuple[type, ...]]] = {
     "retention_days": (int,),
     "body_retention_days": (int,),
     "usage_retention_days": (int,),
+    "trail_retention_days": (int,),
+    "trail_share": (int, float),
     "enable_upstream_log": (bool,),
     "enable_upstream_log_body": (bool,),
     "enable_downstream_log": (bool,),
@@ -56,6 +58,18 @@ BOOTSTRAP_KEYS: Final = frozenset(
     }
 )  # fmt: skip
 """Settings that are needed before there is a database, or belong to one process: flags and variables only."""
+
+_LONGEST_DAYS: Final = 36_500
+
+
+def kept_fault(name: str, value: Scalar) -> str | None:
+    """Why a setting of how long or how much is kept cannot have this value, or None. The admin API's rule too."""
+    if name.endswith("retention_days") and not 0 <= float(value) <= _LONGEST_DAYS:
+        return f"must be a number of days from 0 (as if not set) to {_LONGEST_DAYS}"
+    if name == "trail_share" and not 0 <= float(value) <= 1:
+        return "must be a share from 0 to 1"
+    return None
+
 
 PROVIDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
 """A provider's name is a path segment: `/{provider}/v1/…`."""

@@ -148,6 +148,7 @@ VIEWS: Final[Mapping[str, View]] = {
             *_by("label"),
             _ENABLED,
             *_own("expires_at", "on_disconnect"),
+            Column("last_used_at", "(SELECT s.last_used_at FROM key_uses s WHERE s.key_id = t.id)"),
             *_LIFE,
         ),
         searched=("t.label", "t.masked", "u.name"),

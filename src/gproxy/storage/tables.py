@@ -398,6 +398,25 @@ request_bodies = _table(
     Index(None, "at"),
 )
 
+# One row per request whose trail is kept: every failure, and a share of the others.
+request_trails = _table(
+    "request_trails",
+    Column("request_id", ID, primary_key=True),
+    _need("at", BigInteger),
+    Column("user_name", NAME),
+    _need("status", Integer),
+    _need("trail_json", LONG),
+    Index(None, "at", "request_id"),
+)
+
+# Apart from the keys and without a foreign key: it is written in the background, is no part of the configuration and
+# of its history, and a key may be gone by then.
+key_uses = _table(
+    "key_uses",
+    Column("key_id", ID, primary_key=True),
+    _need("last_used_at", BigInteger),
+)
+
 audit = _table(
     "audit",
     _id(),
