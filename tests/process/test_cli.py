@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +109,43 @@ def test_a_litellm_configuration(
     told(capsys, "import", "config.yaml", "--from", "litellm")
     assert read(capsys, "aliases", "get", "quick")["provider_name"] == "groq"
     assert "no such source" in told(capsys, "import", "config.yaml", "--from", "abacus", code=2)
+
+
+def test_a_one_api_database_and_a_seed_of_v1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "one-api.db")) as database, database:
+        for statement in (
+            "CREATE TABLE channels (id, type, key, status, name, base_url, models, 'group', model_mapping, priority)",
+            "CREATE TABLE users (id, username, role, status, quota, used_quota, 'group')",
+            "CREATE TABLE tokens (id, user_id, key, status, name, expired_time, unlimited_quota)",
+            "INSERT INTO channels VALUES (1, 36, 'sk-deep-0123456789', 1, 'deep', '', 'deepseek-chat', 'default', '', 0)",
+            "INSERT INTO channels VALUES (2, 15, 'x', 1, 'baidu', '', 'ernie', 'default', '', 0)",
+            "INSERT INTO users VALUES (1, 'dora', 1, 1, 500000, 0, 'default')",
+            "INSERT INTO tokens VALUES (1, 1, 'dora-0123456789', 1, 'laptop', -1, 1)",
+        ):
+            database.execute(statement)
+    before = (tmp_path / "one-api.db").read_bytes()
+    main(("import", "one-api.db", "--from", "one-api", "--dry-run"))
+    out, err = capsys.readouterr()
+    assert "would be imported: 7 new" in out
+    assert "channels 2 (baidu): is not brought in" in err
+    assert "there is no user" in told(capsys, "users", "get", "dora", code=1), "nothing was written"
+    assert "imported: 7 new" in told(capsys, "import", "one-api.db", "--from", "one-api")
+    assert (tmp_path / "one-api.db").read_bytes() == before
+    assert read(capsys, "quotas", "get", "dora")["remaining"] == "1"
+    assert "imported: 0 new, 0 changed" in told(capsys, "import", "one-api.db", "--from", "new-api")
+    (tmp_path / "empty.db").write_bytes(b"")
+    assert "not the database of a one-api" in told(capsys, "import", "empty.db", "--from", "one-api", code=1)
+    (tmp_path / "text.db").write_text("hello " * 100)
+    assert "text.db cannot be read" in told(capsys, "import", "text.db", "--from", "one-api", code=1)
+    assert "must be an SQLite file" in told(capsys, "import", "-", "--from", "one-api", code=1)
+    (tmp_path / "old.toml").write_text(
+        '[global]\nhost = "127.0.0.1"\nport = 8787\ndsn = "x"\n[[users]]\nname = "emil"\n'
+    )
+    told(capsys, "import", "old.toml", code=1)
+    main(("import", "old.toml", "--from", "gproxy-v1", "--dry-run"))
+    out, err = capsys.readouterr()
+    assert "would be imported: 3 new" in out
+    assert "note: global.dsn" in err
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gproxy.channels.loader import catalog
-from gproxy.seed.litellm import NotUnderstood, from_litellm
+from gproxy.seed.litellm import from_litellm
 from gproxy.seed.parse import parse
 from gproxy.seed.render import render
+from gproxy.seed.takeover import NotUnderstood
 
 CONFIG = """
 model_list:
@@ -26,7 +27,8 @@ model_list:
       weight: 3
   - model_name: claude
     litellm_params: {model: anthropic/claude-sonnet-4-5, api_key: os.environ/ANTHROPIC_API_KEY}
-    model_info: {input_cost_per_token: 0.000003, output_cost_per_token: 0.000015}
+    model_info: {input_cost_per_token: 0.000003, output_cost_per_token: 0.000015, mode: chat}
+    access_groups: [beta]
   - model_name: gpt-4o-mini
     litellm_params: {model: gpt-4o-mini, api_key: os.environ/OPENAI_API_KEY}
   - model_name: local
@@ -35,7 +37,15 @@ model_list:
     litellm_params: {model: "openai/*"}
 router_settings:
   model_group_alias: {best: claude, default: gpt-4o}
-litellm_settings: {drop_params: true}
+  routing_strategy: least-busy
+  timeout: 90
+  redis_host: localhost
+litellm_settings:
+  drop_params: true
+  num_retries: 2
+  fallbacks: [{claude: [gpt-4o, local]}, {gpt-4o: [nowhere]}]
+general_settings: {master_key: sk-1234, database_url: "postgres://x"}
+environment_variables: {X: y}
 """
 ENV = {"OPENAI_API_KEY": "sk-openai-0123456789", "ANTHROPIC_API_KEY": "sk-ant-0123456789"}
 
@@ -55,18 +65,33 @@ def test_a_model_list_becomes_providers_models_and_names() -> None:
         ("openai", "gpt-4o-mini"), ("custom", "qwen"),
     }  # fmt: skip
     assert {(a.alias, a.provider_name, a.model_id) for a in seed.aliases} == {
-        ("claude", "anthropic", "claude-sonnet-4-5"), ("best", "anthropic", "claude-sonnet-4-5"),
         ("local", "custom", "qwen"),
     }  # fmt: skip
-    assert [(r.name, [(m.provider_name, m.weight) for m in r.members]) for r in seed.routes] == [
-        ("gpt-4o", [("openai", 1), ("azure_openai", 3)]),
-        ("default", [("openai", 1), ("azure_openai", 3)]),
+    claude = [("anthropic", 0, 1), ("openai", 1, 1), ("azure_openai", 1, 3), ("custom", 2, 1)]
+    assert [(r.name, [(m.provider_name, m.tier, m.weight) for m in r.members]) for r in seed.routes] == [
+        ("gpt-4o", [("openai", 0, 1), ("azure_openai", 0, 3)]),
+        ("claude", claude),
+        ("best", claude),
+        ("default", [("openai", 0, 1), ("azure_openai", 0, 3)]),
     ]
+    assert {r.strategy for r in seed.routes} == {"least_in_flight"}
+    assert seed.settings == {"total_timeout": 90, "max_attempts": 3}
     card = next(m.card for m in seed.models if m.provider_name == "anthropic")
     assert card is not None
     assert parse(render(seed), {}, catalog()) == seed, "it is a seed like any other"
-    assert len(found.notes) == 3
-    assert "model_list[0].rpm" in found.notes[0]
+    assert [note.split(":")[0] for note in found.notes] == [
+        "model_list[0].rpm",
+        "model_list[2].access_groups",
+        "model_list[2].model_info.mode",
+        "model_list[5]",
+        "litellm_settings.fallbacks.gpt-4o",
+        "litellm_settings.drop_params",
+        "general_settings.master_key",
+        "general_settings.database_url",
+        "router_settings.redis_host",
+        "environment_variables",
+    ]
+    assert "sk-1234" not in "".join(found.notes)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +131,15 @@ def test_bedrocks_models_are_named_as_bedrock_names_them(model: str, ours: str) 
             "{model_list: [{model_name: x, litellm_params: {model: gpt}}], router_settings: {model_group_alias: {a: b}}}",
             "model_group_alias.a: there is no model 'b'",
         ),
+        *(
+            ("{model_list: [{model_name: x, litellm_params: {model: gpt}}], " + section + "}", told)
+            for section, told in (
+                ("router_settings: 7", "router_settings: must be a mapping"),
+                ("litellm_settings: {num_retries: many}", "litellm_settings.num_retries: must be a whole number"),
+                ("litellm_settings: {request_timeout: 0}", "litellm_settings.request_timeout: must be a number"),
+                ("router_settings: {fallbacks: [x]}", "router_settings.fallbacks: must be a list of mappings"),
+            )
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(text: str, told: str) -> None:
@@ -129,13 +163,20 @@ _VALUE = st.recursive(
         ),
     ),
     _VALUE,
-    _VALUE,
+    st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(
+            ("model_group_alias", "fallbacks", "num_retries", "timeout", "routing_strategy"), _VALUE
+        ),
+    ),
 )
 def test_any_document_is_answered(params: dict[str, object], info: object, router: object) -> None:
     import yaml
 
     entry = {"model_name": "x", "litellm_params": {"model": "gpt", **params}, "model_info": info}
-    text = yaml.safe_dump({"model_list": [entry], "router_settings": router}, allow_unicode=False)
+    text = yaml.safe_dump(
+        {"model_list": [entry], "router_settings": router, "litellm_settings": router}, allow_unicode=False
+    )
     try:
         found = from_litellm(text, {}, catalog())
     except NotUnderstood:

@@ -167,7 +167,13 @@ def _export(
 
 def _import(
     file: Annotated[str, typer.Argument(help="The document; - for standard input. Ends in .json: JSON, else TOML.")],
-    source: Annotated[str | None, typer.Option("--from", help="litellm: the file is a config.yaml of LiteLLM.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Whose file it is: litellm (config.yaml), one-api or new-api (SQLite database), gproxy-v1 (seed).",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change, and change nothing.")] = False,
     as_json: Json = False,
     url: Url = DEFAULT_URL,

@@ -6,9 +6,12 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gproxy.cli.terminal import Complaint, complain, printed_columns
+
+SOURCES: Final = ("litellm", "one-api", "new-api", "gproxy-v1")
+"""Whose configurations can be brought in."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +43,11 @@ def bring_in(gateway: Gateway, *, source: str | None, file: str, dry_run: bool, 
     """Bring a document into the configuration and tell what became of it."""
     import json
 
-    text = _read(file)
-    kind = "application/json" if file.endswith(".json") else "application/toml"
-    if source is not None:
-        text, kind = _translated(source, text), "application/toml"
+    if source is None:
+        text = _read(file)
+        kind = "application/json" if file.endswith(".json") else "application/toml"
+    else:
+        text, kind = _translated(source, file), "application/toml"
     with waiting("importing"):
         query = {"dry_run": dry_run}
         told: dict[str, Any] = json.loads(gateway.send("POST", "/admin/import", text.encode(), kind, query))
@@ -66,20 +70,55 @@ def _read(file: str) -> str:
         raise Complaint(f"{file} is not UTF-8 text") from error
 
 
-def _translated(source: str, text: str) -> str:
-    if source != "litellm":
-        raise Complaint(f"--from {source}: there is no such source; known is litellm", code=2)
+def _translated(source: str, file: str) -> str:
+    """Another gateway's configuration as a document of ours; what has no counterpart is told on standard error."""
+    if source not in SOURCES:
+        raise Complaint(f"--from {source}: there is no such source; known are {', '.join(SOURCES)}", code=2)
     from gproxy.channels.loader import catalog
-    from gproxy.seed.litellm import NotUnderstood, from_litellm
     from gproxy.seed.render import render
+    from gproxy.seed.takeover import NotUnderstood
 
+    channels = catalog()
     try:
-        found = from_litellm(text, os.environ, catalog())
+        match source:
+            case "litellm":
+                from gproxy.seed.litellm import from_litellm
+
+                found = from_litellm(_read(file), os.environ, channels)
+            case "gproxy-v1":
+                from gproxy.seed.gproxy_v1 import from_gproxy_v1
+
+                found = from_gproxy_v1(_read(file), os.environ, channels)
+            case _:
+                from gproxy.seed.one_api import from_one_api
+
+                found = from_one_api(_tables(file), channels)
     except NotUnderstood as error:
         raise Complaint(*error.problems) from error
     for note in found.notes:
         complain(f"note: {note}")
     return render(found.seed)
+
+
+def _tables(file: str) -> dict[str, list[dict[str, Any]]]:
+    """The tables of a one-api database, read without writing a byte to it."""
+    import sqlite3
+
+    from gproxy.seed.one_api import TABLES
+
+    if not Path(file).is_file():
+        raise Complaint(f"{file} cannot be read: it must be an SQLite file")
+    try:
+        with contextlib.closing(sqlite3.connect(f"{Path(file).resolve().as_uri()}?mode=ro", uri=True)) as database:
+            database.row_factory = sqlite3.Row
+            there = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            return {
+                name: [dict(row) for row in database.execute(f"SELECT * FROM {name}")]  # noqa: S608 - names of our own
+                for name in TABLES
+                if name in there
+            }
+    except sqlite3.Error as error:
+        raise Complaint(f"{file} cannot be read: {error}") from error
 
 
 @contextlib.contextmanager

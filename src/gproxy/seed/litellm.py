@@ -1,14 +1,14 @@
 """A LiteLLM `config.yaml` → a `Seed`: its model list as providers, models and routes. Text in, values out.
 
-Read are `model_list` (https://docs.litellm.ai/docs/proxy/configs) with `litellm_params`, `model_info`'s prices, and
-`router_settings.model_group_alias`. References `os.environ/NAME` are taken from the environment that is given.
+Read are `model_list` (https://docs.litellm.ai/docs/proxy/configs) with `litellm_params` and `model_info`'s prices, and
+of the settings aliases, fallbacks, the strategy, retries and timeouts. References `os.environ/NAME` are taken from the
+environment that is given.
 What has no counterpart here is told in a note; what is wrong is a problem with its place. Several deployments of
 one `model_name` become a route, as they are one name with several ways in LiteLLM.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,8 +17,8 @@ from gproxy.channels.overrides import check_settings
 from gproxy.channels.vendor import Vendor
 from gproxy.ledger.pricing import PriceError, RateCard
 from gproxy.secret import Secret
-from gproxy.seed.schema import Seed, SeedAlias, SeedCredential, SeedModel, SeedProvider, SeedRoute, provider_name_fault
-from gproxy.snapshot import Member
+from gproxy.seed.schema import Scalar, Seed, SeedCredential, SeedModel, SeedProvider
+from gproxy.seed.takeover import Found, NotUnderstood, Way, path_name, public_names
 
 _ENVIRONMENT: Final = "os.environ/"
 _ALIASES: Final[Mapping[str, str]] = {
@@ -61,24 +61,12 @@ _PRICES: Final[Mapping[str, str]] = {
     "cache_read_input_token_cost": "cache_read",
 }
 """USD per token there, USD per million tokens here."""
+_ENTRY: Final = frozenset({"model_name", "litellm_params", "model_info"})
+_STRATEGIES: Final[Mapping[str, str]] = {"simple-shuffle": "weighted", "least-busy": "least_in_flight"}
+_SECTIONS: Final = frozenset({"model_list", "router_settings", "litellm_settings", "general_settings"})
+_MOST_ATTEMPTS: Final = 100
+_LONGEST: Final = 86_400
 _KNOWN: Final = frozenset({"model", "weight", "order", "rpm", "tpm", *_SECRETS, *_SETTINGS, *_PRICES})
-_ODD: Final = re.compile(r"[^A-Za-z0-9._~-]+")
-
-
-class NotUnderstood(Exception):  # noqa: N818 - it is an answer
-    """The document cannot be brought in; `problems` say where and why."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the document says in our terms, and what of it has no counterpart here."""
-
-    seed: Seed
-    notes: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -89,17 +77,6 @@ class _Provider:
     channel: str
     settings: dict[str, Any]
     pool: list[dict[str, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Deployment:
-    """One entry of the model list."""
-
-    public: str
-    provider: str
-    model_id: str
-    weight: int
-    tier: int
 
 
 def from_litellm(text: str, env: Mapping[str, str], channels: Mapping[str, Vendor]) -> Found:
@@ -123,9 +100,10 @@ class _Reader:
         self._channels = channels
         self._problems: list[str] = []
         self._notes: list[str] = []
+        self._settings: dict[str, Scalar] = {}
         self._providers: list[_Provider] = []
         self._models: dict[tuple[str, str], SeedModel] = {}
-        self._deployments: list[_Deployment] = []
+        self._groups: dict[str, list[Way]] = {}
 
     def read(self, document: dict[Any, Any]) -> Found:
         """The whole document."""
@@ -134,14 +112,17 @@ class _Reader:
             raise NotUnderstood("model_list: is missing or empty")
         for number, entry in enumerate(listed):
             self._entry(f"model_list[{number}]", entry)
+        for name in ("litellm_settings", "general_settings"):
+            self._general(name, document.get(name))
+        strategy = self._router(document.get("router_settings"))
         for name in document:
-            if name not in {"model_list", "router_settings"}:
+            if name not in _SECTIONS:
                 self._notes.append(f"{name}: is not brought in")
-        names = self._aliases(document.get("router_settings"))
         if self._problems:
             raise NotUnderstood(*self._problems)
-        routes, aliases = self._names(names)
+        routes, aliases = public_names(self._groups, self._models, strategy)
         seed = Seed(
+            settings=self._settings,
             providers=tuple(
                 SeedProvider(
                     each.name,
@@ -186,7 +167,8 @@ class _Reader:
         if provider is None:
             return
         info = entry.get("model_info")
-        card = self._card(where, {**params, **(info if isinstance(info, dict) else {})})
+        info = info if isinstance(info, dict) else {}
+        card = self._card(where, {**params, **info})
         self._models[provider.name, model_id] = SeedModel(provider.name, model_id, card=card)
         for name in ("rpm", "tpm"):
             if name in params:
@@ -196,13 +178,15 @@ class _Reader:
         odd = sorted(str(name) for name in params if name not in _KNOWN and name != "custom_llm_provider")
         if odd:
             self._notes.append(f"{where}.litellm_params: {', '.join(odd)} are not brought in")
+        self._notes += [f"{where}.{key}: is not brought in" for key in entry if key not in _ENTRY]
+        self._notes += [f"{where}.model_info.{key}: is not brought in" for key in info if key not in _PRICES]
         weight = params.get("weight", 1)
         order = params.get("order", 1)
         whole = all(type(each) is int and 0 < each <= 1000 for each in (weight, order))
         if not whole:
             self._problems.append(f"{where}: weight and order must be whole numbers from 1 to 1000")
             return
-        self._deployments.append(_Deployment(public, provider.name, model_id, weight, order - 1))
+        self._groups.setdefault(public, []).append(Way(provider.name, model_id, order - 1, weight))
 
     def _provider(self, where: str, channel: str, params: Mapping[str, Any]) -> _Provider | None:
         settings = {
@@ -220,10 +204,7 @@ class _Reader:
         if wrong:
             self._problems += [f"{where}.litellm_params: {each}" for each in wrong]
             return None
-        taken = {each.name for each in self._providers}
-        base = _ODD.sub("-", channel)
-        name = next(text for text in (base, *(f"{base}-{number}" for number in range(2, 10_000))) if text not in taken)
-        assert provider_name_fault(name) is None
+        name = path_name(channel, {each.name for each in self._providers})
         made = _Provider(name, channel, settings, [fields] if fields else [])
         self._providers.append(made)
         return made
@@ -258,35 +239,83 @@ class _Reader:
             self._problems.append(f"{where}: {error.field}: {error.text}")
             return None
 
-    def _aliases(self, router: Any) -> dict[str, str]:
-        given = router.get("model_group_alias") if isinstance(router, dict) else None
-        found = {}
-        publics = {each.public for each in self._deployments}
-        for alias, target in given.items() if isinstance(given, dict) else ():
+    def _router(self, router: Any) -> str:
+        """What of `router_settings` has a counterpart: other names for groups, and how routes choose (the result)."""
+        given = self._section("router_settings", router)
+        self._fallbacks("router_settings", given)  # before the aliases, which lead where their group does
+        for alias, target in self._table(
+            "router_settings.model_group_alias", given.pop("model_group_alias", {})
+        ).items():
             name = target.get("model") if isinstance(target, dict) else target
-            if name in publics:
-                found[str(alias)] = str(name)
+            if isinstance(name, str) and name in self._groups:
+                self._groups[str(alias)] = list(self._groups[name])
             else:
                 self._problems.append(f"router_settings.model_group_alias.{alias}: there is no model {name!r}")
-        return found
+        self._retries("router_settings", given)
+        self._timeout("router_settings.timeout", given.pop("timeout", None))
+        said = str(given.pop("routing_strategy", "simple-shuffle"))
+        if said not in _STRATEGIES:
+            self._notes.append(f"router_settings.routing_strategy: {said!r} has no counterpart; routes go by weight")
+        self._left("router_settings", given)
+        return _STRATEGIES.get(said, "weighted")
 
-    def _names(self, names: Mapping[str, str]) -> tuple[tuple[SeedRoute, ...], tuple[SeedAlias, ...]]:
-        """Public names: one way is an alias (or the model itself), several are a route."""
-        groups: dict[str, list[_Deployment]] = {}
-        for each in self._deployments:
-            ways = groups.setdefault(each.public, [])
-            if not any((way.provider, way.model_id) == (each.provider, each.model_id) for way in ways):
-                ways.append(each)
-        wanted = {**groups, **{name: groups[target] for name, target in names.items()}}
-        routes: list[SeedRoute] = []
-        aliases: list[SeedAlias] = []
-        count: dict[str, int] = {}
-        for _, model_id in self._models:
-            count[model_id] = count.get(model_id, 0) + 1
-        for name, ways in wanted.items():
-            if len(ways) > 1:
-                members = tuple(Member(way.provider, way.model_id, way.tier, way.weight) for way in ways)
-                routes.append(SeedRoute(name, "weighted", members))
-            elif (name, count.get(name)) != (ways[0].model_id, 1):
-                aliases.append(SeedAlias(name, ways[0].provider, ways[0].model_id))
-        return tuple(routes), tuple(aliases)
+    def _general(self, name: str, section: Any) -> None:
+        """What of `litellm_settings` and `general_settings` has a counterpart."""
+        given = self._section(name, section)
+        self._fallbacks(name, given)
+        self._retries(name, given)
+        self._timeout(f"{name}.request_timeout", given.pop("request_timeout", None))
+        if given.pop("master_key", None) is not None:
+            self._notes.append(
+                f"{name}.master_key: is not brought in; an administrator's key is made here, or given to `gproxy serve` "
+                "as GPROXY_ADMIN_API_KEY"
+            )
+        self._left(name, given)
+
+    def _section(self, name: str, value: Any) -> dict[Any, Any]:
+        return dict(self._table(name, {} if value is None else value))
+
+    def _table(self, name: str, value: Any) -> Mapping[Any, Any]:
+        if isinstance(value, dict):
+            return value
+        self._problems.append(f"{name}: must be a mapping")
+        return {}
+
+    def _left(self, name: str, given: Mapping[Any, Any]) -> None:
+        self._notes += [f"{name}.{key}: is not brought in" for key in given]
+
+    def _fallbacks(self, name: str, given: dict[Any, Any]) -> None:
+        """`fallbacks: [{group: [groups]}]` become lower tiers of the group's route."""
+        where = f"{name}.fallbacks"
+        listed = given.pop("fallbacks", None) or []
+        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+            self._problems.append(f"{where}: must be a list of mappings")
+            return
+        # Those of the groups themselves, not those that a fallback has just added to them.
+        own = {group: list(ways) for group, ways in self._groups.items()}
+        for group, others in ((group, others) for each in listed for group, others in each.items()):
+            named = isinstance(others, list) and all(isinstance(other, str) and other in own for other in others)
+            if group not in own or not named:
+                self._notes.append(f"{where}.{group}: names a model that is not brought in, or is no list of names")
+                continue
+            for other in others:
+                below = max(way.tier for way in self._groups[group]) + 1
+                first = min(way.tier for way in own[other])
+                self._groups[group] += [way.at(below + way.tier - first) for way in own[other]]
+
+    def _retries(self, name: str, given: dict[Any, Any]) -> None:
+        retries = given.pop("num_retries", None)
+        if retries is None:
+            return
+        if type(retries) is int and 0 <= retries < _MOST_ATTEMPTS:
+            self._settings["max_attempts"] = retries + 1
+        else:
+            self._problems.append(f"{name}.num_retries: must be a whole number below {_MOST_ATTEMPTS}")
+
+    def _timeout(self, where: str, seconds: Any) -> None:
+        if seconds is None:
+            return
+        if type(seconds) in {int, float} and 0 < seconds <= _LONGEST:
+            self._settings["total_timeout"] = seconds
+        else:
+            self._problems.append(f"{where}: must be a number of seconds from 0 to {_LONGEST}")
