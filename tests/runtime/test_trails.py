@@ -61,3 +61,16 @@ async def test_strangers_get_little_room_and_nobody_unbounded_room() -> None:
     for _ in range(t.MOST_WAITING):
         trails.done(refused(exchange("m", alice()), Kind.FORBIDDEN))
     assert (len(trails.backlog), trails.backlog.dropped) == (t.MOST_WAITING, 5 + t.MOST_STRANGERS)
+
+
+async def test_a_trail_that_cannot_be_told_is_said_and_nothing_else_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, Mapping[str, Any]]] = []
+    trails = Trails(lambda: 0.5, lambda event, fields: said.append((event, fields)))
+
+    def broken(x: Exchange) -> None:
+        raise KeyError(x.request_id)
+
+    monkeypatch.setattr(t, "trail_of", broken)
+    trails.done(refused(exchange("m", alice()), Kind.FORBIDDEN))
+    assert len(trails.backlog) == 0
+    assert said == [("a trail could not be told", {"request_id": "request-1", "error": "KeyError('request-1')"})]

@@ -451,10 +451,10 @@ def _at_the_end(world: World, line: RequestLog) -> Callable[[Exchange], None]:
 
     def done(x: Exchange) -> None:
         line(x)
-        recorder.done(x)
-        trails.done(x)
         if x.principal is not None:
             uses.note(x.principal.key_id, x.started_us)
+        recorder.done(x)
+        trails.done(x)
 
     return done
 

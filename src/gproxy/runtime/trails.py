@@ -32,6 +32,7 @@ class Trails:
 
     def __init__(self, dice: Callable[[], float], say: Callable[[str, Mapping[str, Any]], None]) -> None:
         self._dice = dice
+        self._say = say
         self.backlog = Backlog("trails", put_trails, say, most_rows=MOST_WAITING, most_bytes=MOST_BYTES)
         """What waits to be written."""
         self.share = 0.0
@@ -48,7 +49,12 @@ class Trails:
         if self.backlog.full or (x.principal is None and len(self.backlog) >= MOST_STRANGERS):
             self.backlog.dropped += 1
             return
-        text = written(trail_of(x))
+        try:
+            text = written(trail_of(x))
+        except Exception as error:
+            # The answer has left; a fault in telling how it came about must not cost the client its connection.
+            self._say("a trail could not be told", {"request_id": x.request_id, "error": repr(error)})
+            return
         name = None if x.principal is None else clean(x.principal.user_name)[:200]
         self.backlog.add(StoredTrail(x.request_id, x.started_us, name, x.answered_status, text), len(text))
 
