@@ -252,6 +252,49 @@ async def test_retired_rows_stay_in_the_sum(db: Database) -> None:
     assert await costs(db) == {"user-1": 45}
 
 
+async def test_retiring_beside_batches_and_reconciling_changes_no_sum(db: Database, place: Place) -> None:
+    """Two processes retire at once while a third lands rows: whoever looks finds rows and budgets in step."""
+    others = [await connect(place.dsn) for _ in range(2)]
+    try:
+        done = asyncio.Event()
+
+        async def write() -> None:
+            ledger = SqlLedger(others[0])
+            for batch in range(25):
+                await ledger.insert_usages([usage_row(at=batch, cost_nano_usd=3) for _ in range(4)], None)
+            done.set()
+
+        async def retire(database: Database) -> int:
+            ledger, gone = SqlLedger(database), 0
+            while True:
+                last = done.is_set()
+                found = await ledger.delete_usages_before(20, limit=7)
+                gone += found
+                if last and not found:
+                    return gone
+
+        async def check() -> list[object]:
+            found: list[object] = []
+            while not done.is_set():
+                found += await SqlLedger(db).reconcile()
+                drift = await SqlLedger(db)._repair("user-1")
+                found += [drift] if drift else []
+            return found
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(write())
+            retiring = [group.create_task(retire(database)) for database in others]
+            checking = group.create_task(check())
+        assert checking.result() == []
+        assert sum(task.result() for task in retiring) == 80
+        assert await costs(db) == {"user-1": 300}
+        assert await db.fetch("SELECT attempts, cost_nano_usd FROM usage_retired") == [(80, 240)]
+        assert (await sums(db))[:2] == (20, 60)
+    finally:
+        for database in others:
+            await database.close()
+
+
 async def test_reservations_are_stored_as_a_whole(db: Database) -> None:
     ledger = SqlLedger(db)
     await ledger.insert_usages([usage_row(user_id=f"user-{n}") for n in range(3)], None)
