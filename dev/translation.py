@@ -282,6 +282,9 @@ the bytes go through as they are. Elsewhere the request, the answer, the stream 
   {DEFAULT_MAX_TOKENS} beside the thinking budget where that is not known. Requests that we write for Anthropic speak version `2023-06-01`.
 - **Signed thinking** of a foreign vendor travels in the one field the client's dialect has for it, and is handed back
   to its vendor unharmed when the conversation goes on there.
+- **Custom tools** take free text; where a dialect or a vendor's chat completions know only functions, a function with one
+  string stands in: in the tools, in the history, and on the way back, whole and streamed, where the client sees its own
+  tool called. A grammar is told to the model in the description and lost otherwise (`tool_grammar`).
 - **Counting tokens** asks a vendor's counter, in whatever dialect it is; where there is none the answer is an estimate
   and says so in `x-gproxy-estimate: true`. Counting uses no limit and costs nothing.
 - **Bedrock Converse** is spoken to vendors only. What it has no word for goes into the model's own fields, in the words

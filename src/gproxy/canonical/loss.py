@@ -36,6 +36,8 @@ class Feature(StrEnum):
     CACHE_CONTROL = "cache_control"
     CACHE_KEY = "cache_key"
     CUSTOM_TOOL = "custom_tool"
+    TOOL_GRAMMAR = "tool_grammar"
+    """The grammar of a custom tool is told to the model, and no longer enforced."""
     SERVER_TOOL = "server_tool"
     TOOL_CHOICE = "tool_choice"
     PARALLEL_TOOL_CALLS = "parallel_tool_calls"

@@ -47,6 +47,7 @@ _KEYS: Final = frozenset(
         "defaults",
         "keyless",
         "asks_usage",
+        "custom_tools",
         "files_path",
         "error_header",
         "forward_headers",
@@ -170,6 +171,7 @@ class _Reader:
             defaults=tuple(self._pairs(table, "defaults")),
             keyless=self._flag(table, "keyless", default=False),
             asks_usage=self._flag(table, "asks_usage", default=True),
+            custom_tools=self._flag(table, "custom_tools", default=False),
             files_path=self._text(table, "files_path"),
             error_header=self._text(table, "error_header").encode(),
         )

@@ -137,6 +137,8 @@ class Vendor:
     """Whether a credential may be empty (a self-hosted engine without a key)."""
     asks_usage: bool = True
     """Whether this vendor accepts `stream_options.include_usage` (it reports usage unasked where not)."""
+    custom_tools: bool = False
+    """Whether its chat completions have tools of type `custom`, which take free text; most servers know only functions."""
     files_path: str = ""
     """Where the vendor's files live, or nothing."""
     error_header: bytes = b""

@@ -163,6 +163,7 @@ def translator_of(
                 array=wants_array(x),
                 id=x.request_id,
                 created=now_us // 1_000_000,
+                custom_tools=vendor.custom_tools or way.to is not Dialect.OPENAI_CHAT,
             )
             return Hub(setup, guards)
         case Way.COUNT:

@@ -25,6 +25,7 @@ from gproxy.errors import Failure, Kind, Refused
 from gproxy.protocols.assembly import Assembler, as_events
 from gproxy.protocols.base import Dialogue, Outbound, ReplyFacts, StreamDecoder, StreamEncoder
 from gproxy.protocols.registry import DIALOGUES, OUTBOUND
+from gproxy.translate import freeform
 from gproxy.translate.array import ArrayFrames
 from gproxy.translate.guard import ILLEGAL, Guard
 from gproxy.translate.legality import Broken, Watch
@@ -39,6 +40,7 @@ _ID_PREFIXES: Final = {
 _FRAMED: Final = {Dialect.BEDROCK_CONVERSE: b"application/vnd.amazon.eventstream"}
 """Dialects whose streams are binary: nothing else can be read as one."""
 _OPENAI: Final = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES})
+"""Also the dialects that have custom tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Setup:
     `streams` is what the client asked for, `upstream_streams` what the vendor is asked for. `asks_usage`: the
     vendor accepts being asked for usage in a stream. `max_output` is the model's known cap. `array`: a Gemini
     client that reads a JSON array instead of events. `id` and `created` are for answers whose vendor gave none.
+    `custom_tools`: the vendor has tools that take free text, if its dialect has.
     """
 
     dialect: Dialect
@@ -61,6 +64,7 @@ class Setup:
     array: bool = False
     id: str = ""
     created: int = 0
+    custom_tools: bool = True
 
 
 class Hub:
@@ -78,6 +82,7 @@ class Hub:
         "_finished",
         "_guard",
         "_produced",
+        "_restoring",
         "_setup",
         "_sse",
         "_started",
@@ -106,6 +111,7 @@ class Hub:
         self._encoder: StreamEncoder | None = None
         self._array = ArrayFrames() if setup.array and setup.streams else None
         self._assembled: Response | None = None
+        self._restoring: freeform.Restoring | None = None
         self._estimated_input = 0
         self._produced = 0
         self._sse = False
@@ -139,6 +145,10 @@ class Hub:
                     param="previous_response_id",
                 )
             )
+        custom = freeform.names(asked)
+        self._restoring = freeform.Restoring(custom) if custom else None
+        if not setup.custom_tools or setup.dialect_out not in _OPENAI:
+            asked = freeform.lowered(asked, self.losses)
         written = self._upstream.encode_request(self._adapted(asked), self.losses)
         if setup.loss is LossPolicy.FORBID and self.losses:
             raise Refused(forbidden(self.losses.found[0], setup.dialect, setup.dialect_out))
@@ -206,7 +216,8 @@ class Hub:
         """What is wrong with a body that came with a good status; None when it is an answer."""
         # RecursionError and the like: a vendor's answer must never be more than a bad answer.
         try:
-            self._assembled = self._collected(body) if self._sse else self._upstream.decode_response(body)
+            found = self._collected(body) if self._sse else self._upstream.decode_response(body)
+            self._assembled = found if self._restoring is None else self._restoring.response(found)
         except Exception:
             return unreadable()
         self._read(self._assembled)
@@ -249,7 +260,10 @@ class Hub:
             return b""
         if self._decoder is None:
             self._decoder = self._upstream.stream_decoder()
-        out = [self._take(event) for event in self._decoder.feed(chunk)]
+        events = self._decoder.feed(chunk)
+        if self._restoring is not None:
+            events = self._restoring.events(events)
+        out = [self._take(event) for event in events]
         return b"".join(out) if len(out) != 1 else out[0]
 
     def end(self) -> bytes:
@@ -258,7 +272,10 @@ class Hub:
             return b""
         if self._decoder is None:
             self._decoder = self._upstream.stream_decoder()
-        return b"".join(self._take(event) for event in self._decoder.end())
+        events = self._decoder.end()
+        if self._restoring is not None:
+            events = self._restoring.events(events)
+        return b"".join(self._take(event) for event in events)
 
     def cut(self, failure: Failure) -> bytes:
         """The dialect's own error event, legal after what was sent so far."""

@@ -52,6 +52,7 @@ from gproxy.canonical.request import (
 )
 from gproxy.protocols.anthropic_messages.dialogue import PROTOCOL
 from gproxy.protocols.anthropic_messages.settings import DEFAULT_MAX_TOKENS
+from gproxy.protocols.freeform import as_function
 from gproxy.wire.json import JsonProblem
 from tests.protocols.anthropic_messages.meaning import plain
 from tests.protocols.recorded import exchanges
@@ -363,7 +364,7 @@ def test_a_foreign_request_says_what_it_lost() -> None:
     )
     assert lost == {
         "image_detail", "file_reference", "video", "file", "audio", "other", "thinking", "redacted_thinking",
-        "refusal", "citations", "signature", "server_tool", "custom_tool", "tool_choice", "temperature", "top_p",
+        "refusal", "citations", "signature", "server_tool", "custom_tool", "tool_grammar", "tool_choice", "temperature", "top_p",
         "stop", "seed", "n", "penalties", "logprobs", "logit_bias", "output_format", "verbosity", "modalities",
         "service_tier", "metadata", "store", "previous_response_id", "cache_key",
     }  # fmt: skip
@@ -385,7 +386,7 @@ def test_a_foreign_request_says_what_it_lost() -> None:
         {"name": "f", "input_schema": {"type": "object", "properties": {}}},
         {
             "name": "g",
-            "input_schema": {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]},
+            "input_schema": as_function(CustomTool("g"), Losses(), "").schema,
             "description": "free text",
         },
         {

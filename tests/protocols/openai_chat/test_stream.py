@@ -285,3 +285,11 @@ def test_garbage_keeps_the_promises(raw: bytes) -> None:
 def test_parts_close_with_everything() -> None:
     events = decode([chunk({"content": "a"}), chunk(call(0, "i", "f", "{}")), STOP, DONE])
     assert [event.part for event in events if isinstance(event, PartClosed)] == [Text("a"), ToolCall("i", "f", "{}")]
+
+
+def test_only_the_first_delta_says_that_a_call_is_a_custom_one() -> None:
+    first = {"index": 0, "id": "i", "type": "custom", "custom": {"name": "f", "input": "SELECT "}}
+    later = {"index": 0, "custom": {"input": "1"}}
+    events = decode([chunk({"tool_calls": [first]}), chunk({"tool_calls": [later]}), STOP, DONE])
+    closed = [event.part for event in events if isinstance(event, PartClosed)]
+    assert closed == [ToolCall("i", "f", "SELECT 1", custom=True)]

@@ -29,6 +29,7 @@ from gproxy.protocols.anthropic_messages.blocks import marker
 from gproxy.protocols.anthropic_messages.content import OWN, marked
 from gproxy.protocols.claude import ADAPTIVE, LEAST_BUDGET, accepted, closed, effort_word, generation
 from gproxy.protocols.effort import budget_of, effort_of
+from gproxy.protocols.freeform import as_function
 from gproxy.protocols.reading import at, flag, integer, of_own, problem, required_text, table, tables, text, texts
 
 if TYPE_CHECKING:
@@ -195,11 +196,7 @@ def _written_tool(tool: Tool, losses: Losses, where: str, *, own: bool) -> dict[
             item: dict[str, Any] = {"name": tool.name, "input_schema": schema}
             put(item, description=tool.description, strict=tool.strict)
         case CustomTool():
-            # The nearest thing to free text: a function with one text.
-            losses.add(Feature.CUSTOM_TOOL, where)
-            said = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-            item = {"name": tool.name, "input_schema": said}
-            put(item, description=tool.description)
+            return _written_tool(as_function(tool, losses, where), losses, where, own=own)
         case ServerTool():
             known = of_own(tool.extras, OWN)
             return dict(known) if known else _offered(tool, losses, where)

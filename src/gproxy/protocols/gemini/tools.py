@@ -19,6 +19,7 @@ from gproxy.canonical.request import (
     ToolChoice,
     ToolMode,
 )
+from gproxy.protocols.freeform import as_function
 from gproxy.protocols.gemini import schema
 from gproxy.protocols.gemini.names import OWN, generation, named, several
 from gproxy.protocols.reading import at, of_own, problem, required_text, table, text, texts
@@ -170,9 +171,7 @@ def _written_tools(request: Request, config: dict[str, Any], losses: Losses) -> 
             case FunctionTool():
                 functions.append(_written_function(tool, losses, where))
             case CustomTool():
-                # Its text becomes the one argument of a function; the grammar is lost.
-                losses.add(Feature.CUSTOM_TOOL, where)
-                functions.append(_written_custom(tool))
+                functions.append(_written_function(as_function(tool, losses, where), losses, where))
             case ServerTool():
                 entry = _written_server_tool(tool, losses, where)
                 if entry is not None and _may_mix(entry, tool, request, config, losses, where, mixed=mixed):
@@ -197,11 +196,6 @@ def _written_function(tool: FunctionTool, losses: Losses, where: str) -> dict[st
     if tool.cache is not None:
         losses.add(Feature.CACHE_CONTROL, where)
     return {**function, **own}
-
-
-def _written_custom(tool: CustomTool) -> dict[str, Any]:
-    parameters = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-    return {"name": tool.name, "description": tool.description or "", "parametersJsonSchema": parameters}
 
 
 def _written_server_tool(tool: ServerTool, losses: Losses, where: str) -> dict[str, Any] | None:

@@ -266,9 +266,11 @@ class _Choice:
         return events + (self._open.text(transcript) if isinstance(transcript, str) else [])
 
     def _call(self, call: dict[str, Any], *, legacy: bool = False) -> list[Event]:
-        custom = call.get("custom") if call.get("type") == "custom" else None
-        function = call.get("function")
-        inner: dict[str, Any] = custom if isinstance(custom, dict) else function if isinstance(function, dict) else {}
+        function, custom = call.get("function"), call.get("custom")
+        if call.get("type") != "custom" and isinstance(function, dict):
+            custom = None  # only the first delta of a call says which it is; later ones have but the field
+        custom = custom if isinstance(custom, dict) else None
+        inner: dict[str, Any] = custom if custom is not None else function if isinstance(function, dict) else {}
         own_id, name = call.get("id"), inner.get("name")
         own_id = own_id if isinstance(own_id, str) else ""
         name = name if isinstance(name, str) else ""
