@@ -36,6 +36,7 @@ from gproxy.ledger.journal import Journal
 from gproxy.ledger.pricing import RateCard
 from gproxy.ledger.record import Closed, Opened, Outcome
 from gproxy.pipeline.attempt import Attempts
+from gproxy.pipeline.elsewhere import Elsewhere
 from gproxy.pipeline.in_flight import InFlight
 from gproxy.pipeline.pulse import Pulse
 from gproxy.pipeline.relay import Relay
@@ -46,6 +47,7 @@ from gproxy.routing.health import HealthBoard
 from gproxy.routing.plan import Board
 from gproxy.routing.provider import Credential, assemble
 from gproxy.routing.selection import Load
+from gproxy.runtime.keeper import ResponseKeeper
 from gproxy.secret import Secret
 from gproxy.server.connection import Connection as ClientSide
 from gproxy.server.hub import Hub
@@ -59,6 +61,7 @@ from gproxy.wire.http import Deadlines
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from gproxy.storage.engine import Database
     from gproxy.transport.reply import Reply
     from gproxy.wire.http import UpstreamRequest
 
@@ -178,6 +181,10 @@ class Vendor:
     gone = lost = released
 
 
+def _no_database() -> Database:
+    raise AssertionError("nothing here goes on from a kept answer")
+
+
 class Bench:
     """A gateway in memory: one user, one key, one priced model."""
 
@@ -187,6 +194,7 @@ class Bench:
         self.journal = Journal.create(folder, clock)
         self.vendor = Vendor(loop)
         board = Board(HealthBoard(), Load(), RetryBudgets())
+        keeper = ResponseKeeper(_no_database, clock, lambda *_: None, most=1 << 20)
         attempts = Attempts(
             upstream=self.vendor,
             journal=self.journal,
@@ -195,6 +203,7 @@ class Bench:
             clock=clock,
             dice=random.random,
             health_changed=lambda: None,
+            keeper=keeper,
         )
         snapshot = _world()
         ingress = Ingress(
@@ -205,8 +214,11 @@ class Bench:
                 counters=MemoryCounters(clock),
                 max_attempts=6,
                 warmth=Warmth(b"bench"),
+                keeper=keeper,
                 clock=clock,
             ),
+            keeper=keeper,
+            elsewhere=Elsewhere(upstream=self.vendor, tokens=attempts.tokens, clock=clock),
             in_flight=InFlight(1024),
             clock=clock,
             max_body=1 << 20,

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gproxy.canonical.operation import GENERATE_DIALECTS, VENDOR_DIALECTS, Dialect
 from gproxy.canonical.request import Effort
+from gproxy.channels.loader import catalog
 from gproxy.protocols.anthropic_messages.settings import DEFAULT_MAX_TOKENS
 from gproxy.protocols.effort import BUDGETS, effort_of
 from gproxy.translate.hub import Hub, Setup
@@ -261,6 +262,8 @@ PROBES: Final[dict[Dialect, dict[str, dict[str, Any]]]] = {
     },
 }
 
+KEEPERS: Final = [vendor.label for vendor in catalog().values() if vendor.keeps_responses]
+
 HEAD: Final = f"""\
 # Translation between dialects
 
@@ -290,7 +293,32 @@ the bytes go through as they are. Elsewhere the request, the answer, the stream 
 - **Bedrock Converse** is spoken to vendors only. What it has no word for goes into the model's own fields, in the words
   of the model's family (Claude, Nova, Mistral, Cohere), told from its id; the column is that of Nova 2. Models of other
   families lose thinking, `top_k` and cache points; the ARN of a profile of your own keeps the cache points.
-- `previous_response_id` works only with providers that speak the Responses API themselves; elsewhere it is a 400.
+
+## Conversations that go on by an id
+
+`previous_response_id` and `store` of the Responses API work with every provider. {" and ".join([", ".join(KEEPERS[:-1]), KEEPERS[-1]])} keep their answers
+themselves; for all others, in whatever dialect they are spoken to, the gateway does:
+
+- An answer is kept unless the request says `"store": false`, with what the request said.
+- A later request that names its id as `previous_response_id` is sent on with the whole conversation before its own
+  input: messages with all their parts, reasoning with its signatures, tool calls and results. It may go to any provider,
+  in any dialect, also to one that keeps its own answers. `instructions` and `tools` are not carried over.
+- An `item_reference` to an item of such an answer is replaced by the item. Answers of servers that speak the Responses
+  API and keep none have items with ids of their own; those cannot be referred to.
+- `GET /v1/responses/{{id}}`, `GET /v1/responses/{{id}}/input_items` (what that request said itself) and
+  `DELETE /v1/responses/{{id}}` show and delete it.
+- A conversation is kept until 30 days after its last turn, then deleted as a whole. The stored setting
+  `conversation_retention_days` changes that; 0 keeps nothing. A deleted user's conversations go with the user.
+- Writing happens after the answer, and no answer waits for it. A gateway that is killed in that moment has not kept it;
+  then going on from it is a 400 that says so. So is a conversation of more than 900 turns or more than `--max-body`.
+  An answer that is larger than 12 MiB together with its request is not kept.
+
+Of an answer that a provider keeps, the gateway notes whose it is and which key it was made with. A request that goes on
+from it is sent as it is, with that very key; the three calls above are passed on to the provider in the same way.
+
+Whoever keeps it, only the user it was made for can see an answer, go on from it or delete it: for everybody else it does
+not exist. Ids that the gateway has never seen are passed on to providers that speak the Responses API; elsewhere they are
+a 400.
 
 ## Reasoning effort and budgets
 
@@ -313,7 +341,9 @@ def lost(client: Dialect, upstream: Dialect, probe: dict[str, Any]) -> list[str]
     """The features that this request loses on this road."""
     body = {"model": "m", **copy.deepcopy(BASES[client]), **copy.deepcopy(probe)}
     names = Names("m", MODELS.get(upstream, "m"))
-    setup = Setup(client, upstream, names, streams=False, upstream_streams=False)
+    # As in the gateway: answers for clients that can name them later are kept by it.
+    keep = (lambda _: None) if client is RESPONSES else None
+    setup = Setup(client, upstream, names, streams=False, upstream_streams=False, keep=keep)
     hub = Hub(setup, Tally())
     hub.request(json.dumps(body).encode())
     return [loss.feature.value for loss in hub.losses.found]

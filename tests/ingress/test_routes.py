@@ -63,6 +63,10 @@ GETS: list[tuple[str, Operation, Dialect | None, str | None]] = [
     ("/v1/models/main/m", O.GET_MODEL, None, "main/m"),
     ("/v1beta/models/m", O.GET_MODEL, GEMINI, "m"),
     ("/v1/models/llama3:8b", O.GET_MODEL, None, "llama3:8b"),
+    ("/v1/responses/resp_1", O.GET_RESPONSE, RESPONSES, "resp_1"),
+    ("/main/v1/responses/resp_1", O.GET_RESPONSE, RESPONSES, "resp_1"),
+    ("/v1/responses/resp_1/input_items", O.LIST_INPUT_ITEMS, RESPONSES, "resp_1"),
+    ("/v1/models/a/input_items", O.GET_MODEL, None, "a/input_items"),
 ]
 
 
@@ -73,6 +77,12 @@ def test_gets(path: str, operation: Operation, dialect: Dialect | None, model: s
     assert (found.route.operation, found.route.dialect, found.model) == (operation, dialect, model)
 
 
+def test_a_kept_response_is_deleted() -> None:
+    found = match("DELETE", "/v1/responses/resp_1")
+    assert isinstance(found, Match)
+    assert (found.route.operation, found.model) == (O.DELETE_RESPONSE, "resp_1")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
@@ -81,6 +91,8 @@ def test_gets(path: str, operation: Operation, dialect: Dialect | None, model: s
         ("POST", "/v1/models", "GET"),
         ("POST", "/v1beta/models/m", "GET"),
         ("PUT", "/main/v1/embeddings", "POST"),
+        ("POST", "/v1/responses/resp_1", "DELETE, GET"),
+        ("DELETE", "/v1/responses/resp_1/input_items", "GET"),
     ],
 )
 def test_a_wrong_method_is_told_apart(method: str, path: str, allow: str) -> None:

@@ -30,6 +30,7 @@ from gproxy.translate.path import Way
 from gproxy.translate.tally import Tally
 from gproxy.wire.http import Deadlines, Header
 from gproxy.wire.json import Peek
+from tests.pipeline.keepers import Memory
 
 CHAT, MESSAGES, GEMINI = Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI
 BOUNDARY = b"multipart/form-data; boundary=xyz"
@@ -187,7 +188,7 @@ def test_forms_are_read_and_renamed() -> None:
     assert form_peek(x) == Peek(model="mine", stream=True)
     one = provider("openai")
     found = road_of(x, one, "theirs")
-    made = translator_of(x, candidate(one), found, Peek(), Tally(), 0)
+    made = translator_of(x, candidate(one), found, Peek(), Tally(), Memory(), 0)
     assert made.request(FORM) == FORM.replace(b"mine", b"theirs")
     assert carried(x, found).content_type == BOUNDARY
     assert input_bound(FORM) > len(FORM)

@@ -29,6 +29,7 @@ TABLES = (
     "request_bodies",
     "request_trails",
     "key_uses",
+    "kept_responses",
     "sessions",
     "login_tries",
     "credential_statuses",

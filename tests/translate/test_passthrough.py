@@ -242,3 +242,13 @@ def test_an_image_stream_is_watched() -> None:
 
 def test_every_dialect_has_a_voice() -> None:
     assert set(VOICES) == set(Dialect) - set(VENDOR_ONLY)
+
+
+def test_a_vendor_that_keeps_no_answers_is_not_told_to() -> None:
+    names = Names(asked="m", upstream="m")
+    for keeps in (False, True):
+        made = Passthrough(Dialect.OPENAI_RESPONSES, names, streams=False, include_usage=None, keeps=keeps)
+        for body in (b'{"model": "m", "store": false}', b'{"model": "m"}', b'{"input": "\\"store\\": true"}'):
+            assert made.request(body) is body
+        asked = b'{"model": "m", "store": true, "x":1}'
+        assert made.request(asked) == (asked if keeps else asked.replace(b"true", b"false"))

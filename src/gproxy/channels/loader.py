@@ -48,6 +48,7 @@ _KEYS: Final = frozenset(
         "keyless",
         "asks_usage",
         "custom_tools",
+        "keeps_responses",
         "files_path",
         "error_header",
         "forward_headers",
@@ -172,6 +173,7 @@ class _Reader:
             keyless=self._flag(table, "keyless", default=False),
             asks_usage=self._flag(table, "asks_usage", default=True),
             custom_tools=self._flag(table, "custom_tools", default=False),
+            keeps_responses=self._flag(table, "keeps_responses", default=False),
             files_path=self._text(table, "files_path"),
             error_header=self._text(table, "error_header").encode(),
         )

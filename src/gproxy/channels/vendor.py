@@ -139,6 +139,8 @@ class Vendor:
     """Whether this vendor accepts `stream_options.include_usage` (it reports usage unasked where not)."""
     custom_tools: bool = False
     """Whether its chat completions have tools of type `custom`, which take free text; most servers know only functions."""
+    keeps_responses: bool = False
+    """Whether its Responses API keeps answers (`store`, `previous_response_id`); where not, the gateway does."""
     files_path: str = ""
     """Where the vendor's files live, or nothing."""
     error_header: bytes = b""

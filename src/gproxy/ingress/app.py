@@ -18,14 +18,16 @@ from gproxy.clock import Clock
 from gproxy.errors import ClientGone, Failure, Kind, Refused
 from gproxy.ids import new_id
 from gproxy.ingress import body as bodies
+from gproxy.ingress import kept, reply
 from gproxy.ingress import models as model_lists
-from gproxy.ingress import reply
 from gproxy.ingress.peer import Network, client_address
 from gproxy.ingress.routes import Match, WrongMethod, match
 from gproxy.pipeline.admit import identify
+from gproxy.pipeline.elsewhere import Elsewhere
 from gproxy.pipeline.exchange import Call, Cause, Exchange, Interrupted
 from gproxy.pipeline.head import attempts_header, request_ids
 from gproxy.pipeline.in_flight import InFlight
+from gproxy.pipeline.ports import Keeper
 from gproxy.pipeline.run import Gateway
 from gproxy.protocols.models import render_list, render_one
 from gproxy.server.exchange import Request, Responder
@@ -69,6 +71,8 @@ class Ingress:
         *,
         snapshot: Callable[[], Snapshot],
         gateway: Gateway,
+        keeper: Keeper,
+        elsewhere: Elsewhere,
         in_flight: InFlight,
         clock: Clock,
         max_body: int,
@@ -81,6 +85,8 @@ class Ingress:
         self._watcher = watcher
         self._snapshot = snapshot
         self._gateway = gateway
+        self._keeper = keeper
+        self._elsewhere = elsewhere
         self._in_flight = in_flight
         self._clock = clock
         self._max_body = max_body
@@ -154,6 +160,9 @@ class Ingress:
             return
         self._in_flight.enter(x)
         responder.on_gone(x.client_left)
+        if x.call.operation in kept.OPERATIONS:
+            await kept.serve(x, self._keeper, self._elsewhere)
+            return
         with x.interruptible():
             raw = await request.body(self._max_body)
         x.body = bodies.decode(raw, request.header(b"content-encoding"), self._max_body)

@@ -21,15 +21,15 @@ class Route:
 
     operation: Operation
     dialect: Dialect | None
-    takes_model: bool = False
-    """The rest of the path is a model id, slashes included."""
+    takes_id: bool = False
+    """The rest of the path is an id (of a model: slashes included)."""
     batch: bool = False
     """Several of the operation at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A route found, with what the path itself says."""
+    """A route found, with what the path itself says: a provider's name, and the id of a model or of a kept response."""
 
     route: Route
     provider: str | None
@@ -64,12 +64,25 @@ ROUTES: Final[dict[str, dict[str, Route]]] = {
 }
 """Exact paths, as written after the provider segment, if there is one."""
 
+_RESPONSES: Final = "/v1/responses/"
 PREFIXES: Final[tuple[tuple[str, dict[str, Route]], ...]] = (
-    ("/v1/models/", {"GET": Route(Operation.GET_MODEL, None, takes_model=True)}),
-    ("/v1beta/models/", {"GET": Route(Operation.GET_MODEL, Dialect.GEMINI, takes_model=True)}),
-    ("/models/", {"GET": Route(Operation.GET_MODEL, Dialect.GEMINI, takes_model=True)}),
+    ("/v1/models/", {"GET": Route(Operation.GET_MODEL, None, takes_id=True)}),
+    ("/v1beta/models/", {"GET": Route(Operation.GET_MODEL, Dialect.GEMINI, takes_id=True)}),
+    ("/models/", {"GET": Route(Operation.GET_MODEL, Dialect.GEMINI, takes_id=True)}),
+    (
+        _RESPONSES,
+        {
+            "GET": Route(Operation.GET_RESPONSE, Dialect.OPENAI_RESPONSES, takes_id=True),
+            "DELETE": Route(Operation.DELETE_RESPONSE, Dialect.OPENAI_RESPONSES, takes_id=True),
+        },
+    ),
 )
-"""Paths whose rest is a model id. Gemini's are accepted without a version, as some clients write them."""
+"""Paths whose rest is an id. Gemini's models are accepted without a version, as some clients write them."""
+
+BELOW: Final[dict[str, tuple[str, dict[str, Route]]]] = {
+    _RESPONSES: ("/input_items", {"GET": Route(Operation.LIST_INPUT_ITEMS, Dialect.OPENAI_RESPONSES, takes_id=True)}),
+}
+"""What stands below one of these ids, by the prefix."""
 
 ACTIONS: Final[dict[str, Route]] = {
     "generateContent": Route(Operation.GENERATE, Dialect.GEMINI),
@@ -115,7 +128,11 @@ def _lookup(method: str, path: str) -> tuple[Route, str | None] | WrongMethod | 
                 if method == "POST" and colon and name:
                     acted = ACTIONS.get(action)
                     return None if acted is None else (acted, unquote(name))
-                methods, model = under, unquote(path[len(prefix) :])
+                methods, rest = under, path[len(prefix) :]
+                ending, below = BELOW.get(prefix, ("", under))
+                if ending and rest.endswith(ending):
+                    methods, rest = below, rest.removesuffix(ending)
+                model = unquote(rest)
                 break
         else:
             return None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gproxy.canonical.failure import VendorError
+from gproxy.canonical.operation import Dialect
 from gproxy.channels.auth.scheme import Token, TokenNeeded
 from gproxy.channels.request import prepare
 from gproxy.channels.vendor import Endpoint
@@ -26,8 +27,9 @@ from gproxy.pipeline.exchange import Exchange, Race
 from gproxy.pipeline.framing import unframed
 from gproxy.pipeline.head import answer_headers
 from gproxy.pipeline.hedge import Hedge
-from gproxy.pipeline.ports import JournalPort, Upstream, UpstreamReply
+from gproxy.pipeline.ports import JournalPort, Keeper, Upstream, UpstreamReply
 from gproxy.pipeline.projection import Tariff
+from gproxy.pipeline.recall import note, watch
 from gproxy.pipeline.refresh import Tokens
 from gproxy.pipeline.relay import Relay
 from gproxy.pipeline.reserve import capped
@@ -78,6 +80,7 @@ class Attempts:
         clock: Clock,
         dice: Callable[[], float],
         health_changed: Callable[[], None],
+        keeper: Keeper,
         proxy: str | None = None,
     ) -> None:
         self.guards = Tally()
@@ -89,6 +92,7 @@ class Attempts:
         self._clock = clock
         self.dice = dice
         self._health_changed = health_changed
+        self._keeper = keeper
         self._proxy = proxy
         self.tokens = Tokens(upstream, clock, proxy)
 
@@ -136,7 +140,7 @@ class Attempts:
     ) -> Failed | None:
         """One attempt; None when it answered the client."""
         road = road_of(x, step.provider, step.model_id)
-        translator = translator_of(x, step.candidate, road, peek, self.guards, self._clock.now_us())
+        translator = translator_of(x, step.candidate, road, peek, self.guards, self._keeper, self._clock.now_us())
         token = self.tokens.held(step.credential)
         try:
             request = self._prepared(x, step, road, translator, token)
@@ -146,7 +150,7 @@ class Attempts:
             if isinstance(granted, Verdict):
                 return Failed(granted)
             token = granted
-            translator = translator_of(x, step.candidate, road, peek, self.guards, self._clock.now_us())
+            translator = translator_of(x, step.candidate, road, peek, self.guards, self._keeper, self._clock.now_us())
             request = self._prepared(x, step, road, translator, token)
         tariff = tariff_of(x.snapshot, step.candidate)
         reserved = 0 if x.admission is None else await x.admission.cover(tariff)
@@ -194,6 +198,8 @@ class Attempts:
     ) -> Failed | None:
         """Relay an answer whose status is good. A body that turns out to be no answer is one more failure."""
         if translator.begins(_content_type(reply)):
+            if x.call.dialect is Dialect.OPENAI_RESPONSES:
+                watch(x, step, translator, self._keeper)
             begun = b""
             if x.race is not None:
                 begun = await self._relay.opening(x, attempt, reply, translator)
@@ -216,6 +222,8 @@ class Attempts:
         self._well(plan, step)
         self._relay.deliver(x, attempt, reply, translator, body, headers)
         self._learn(talk, step, translator)
+        if x.call.dialect is Dialect.OPENAI_RESPONSES:
+            note(x, step, translator, body, self._keeper)
         return None
 
     def _learn(self, talk: Conversation | None, step: Step, translator: Translator) -> None:

@@ -137,11 +137,27 @@ class Call(msgspec.Struct):
     dialect: Dialect
     scoped_provider: str | None
     path_model: str | None
-    """The model named by the path (Gemini), percent-decoded."""
+    """The model named by the path (Gemini, single models) or the id of a kept response, percent-decoded."""
     query: str
     headers: Sequence[Header]
     batch: bool = False
     """Whether several of the operation are asked for at once, at a path of their own (Gemini's embeddings)."""
+
+
+class Continues(msgspec.Struct, frozen=True):
+    """What a request goes on from, where the conversation is kept here; `said` is its body as the client sent it."""
+
+    previous_id: str
+    conversation_id: str
+    said: bytes
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """Who keeps the answer that a request goes on from: nobody else can."""
+
+    named: str
+    provider_name: str
+    credential_id: str
 
 
 class Exchange:
@@ -156,6 +172,7 @@ class Exchange:
         "cause",
         "client",
         "client_request_id",
+        "continues",
         "cost_nano_usd",
         "credential_id",
         "failure",
@@ -170,6 +187,7 @@ class Exchange:
         "owner",
         "path",
         "peer",
+        "pin",
         "principal",
         "provider_name",
         "race",
@@ -210,6 +228,8 @@ class Exchange:
         self.path = path
         self.peer = peer
         self.body = b""
+        self.continues: Continues | None = None
+        self.pin: Pin | None = None
         self.principal: Principal | None = None
         self.model_asked = ""
         self.model_served: str | None = None

@@ -1,4 +1,4 @@
-"""What a request asks of the world outside: five small promises, kept by rooms that only `runtime` knows."""
+"""What a request asks of the world outside: small promises, kept by rooms that only `runtime` knows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gproxy.ledger.record import Closed, Opened, Progress
+from gproxy.protocols.openai_responses.kept import Chain, KeptResponse
 from gproxy.wire.http import Header, UpstreamRequest
 
 
@@ -64,4 +65,52 @@ class JournalPort(Protocol):
 
     async def durable(self) -> None:
         """Wait until what was appended so far is as durable as the setting promises (at once in `process`)."""
+        ...
+
+
+class Answered(Protocol):
+    """An answer that is on its way to its caller and may be kept; whoever keeps it reads it later."""
+
+    @property
+    def id(self) -> str:
+        """The id that its client knows."""
+        ...
+
+    @property
+    def user_id(self) -> str:
+        """Whose it is."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        ...
+
+    def kept(self) -> KeptResponse | None:
+        """What of it is to be kept; None when it cannot be read."""
+        ...
+
+
+class Keeper(Protocol):
+    """Answers kept for their callers. What reads the database raises `StoreUnavailable` when it is away."""
+
+    @property
+    def on(self) -> bool:
+        """Whether answers are kept at all."""
+        ...
+
+    def keep(self, answered: Answered) -> None:
+        """Take an answer; it can be found from now on. Writing it happens later, and nobody waits for it."""
+        ...
+
+    async def chain(self, user_id: str, response_id: str) -> Chain:
+        """The conversation that ends with this answer."""
+        ...
+
+    async def one(self, user_id: str, response_id: str) -> KeptResponse | None:
+        """One answer of this user's."""
+        ...
+
+    async def forget(self, user_id: str, response_id: str) -> bool:
+        """Delete one answer of this user's; whether there was one."""
         ...

@@ -14,6 +14,8 @@ from gproxy.channels.request import betas
 from gproxy.channels.vendor import Endpoint, Vendor
 from gproxy.errors import Failure, Kind, Refused
 from gproxy.pipeline.exchange import Exchange
+from gproxy.pipeline.ports import Keeper
+from gproxy.pipeline.recall import keeping, previous_of
 from gproxy.routing.provider import Provider
 from gproxy.routing.route import Candidate, Resolution
 from gproxy.snapshot import remember
@@ -130,7 +132,7 @@ def wants_array(x: Exchange) -> bool:
 
 
 def translator_of(
-    x: Exchange, candidate: Candidate, way: Road[Endpoint], peek: Peek, guards: Tally, now_us: int
+    x: Exchange, candidate: Candidate, way: Road[Endpoint], peek: Peek, guards: Tally, keeper: Keeper, now_us: int
 ) -> Translator:
     """A fresh translator for one attempt."""
     vendor = candidate.provider.vendor
@@ -145,6 +147,7 @@ def translator_of(
                 vendor_reports_unasked=not vendor.asks_usage,
                 operation=x.call.operation,
                 form=_content_type(x) if takes_form(x) else None,
+                keeps=vendor.keeps_responses or x.call.dialect is not Dialect.OPENAI_RESPONSES,
             )
         case Way.HUB:
             # Reading and writing dialects takes long to import; most gateways start without needing it.
@@ -163,6 +166,8 @@ def translator_of(
                 array=wants_array(x),
                 id=x.request_id,
                 created=now_us // 1_000_000,
+                keep=keeping(x, keeper),
+                previous_id=previous_of(x),
                 custom_tools=vendor.custom_tools or way.to is not Dialect.OPENAI_CHAT,
             )
             return Hub(setup, guards)

@@ -1,6 +1,6 @@
 """The order of a request, readable on one screen.
 
-    peek → permit → resolve → reserve → plan → attempt (translate, sign, journal, send, judge) → relay → settle
+    peek → permit → resolve → recall → reserve → plan → attempt (translate, sign, journal, send, judge) → relay → settle
 
 Who is calling was settled before the body was read (`admit.identify`). A denial earlier in the order always
 wins over a later one, and a refused request consumes nothing.
@@ -14,7 +14,7 @@ from typing import Final
 
 from gproxy.access.counters import Counters
 from gproxy.access.permissions import Allowed
-from gproxy.canonical.operation import Operation
+from gproxy.canonical.operation import Dialect, Operation
 from gproxy.clock import Clock
 from gproxy.errors import Failure, Kind, Refused
 from gproxy.pipeline.admit import permit
@@ -22,7 +22,9 @@ from gproxy.pipeline.attempt import Attempts
 from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.hedge import Hedge
 from gproxy.pipeline.here import answer_here
+from gproxy.pipeline.ports import Keeper
 from gproxy.pipeline.projection import FREE, project
+from gproxy.pipeline.recall import look_up, may_refer, pinned, recall
 from gproxy.pipeline.reserve import Granted, reserve
 from gproxy.pipeline.roads import form_peek, reachable, take_note, takes_form
 from gproxy.pipeline.tariffs import tariff_of
@@ -43,13 +45,22 @@ class Gateway:
     """Takes a request whose body is read to its answer."""
 
     def __init__(
-        self, *, attempts: Attempts, board: Board, counters: Counters, max_attempts: int, warmth: Warmth, clock: Clock
+        self,
+        *,
+        attempts: Attempts,
+        board: Board,
+        counters: Counters,
+        max_attempts: int,
+        warmth: Warmth,
+        keeper: Keeper,
+        clock: Clock,
     ) -> None:
         self._attempts = attempts
         self._board = board
         self._counters = counters
         self._max_attempts = max_attempts
         self._warmth = warmth
+        self._keeper = keeper
         self._clock = clock
 
     async def run(self, x: Exchange) -> None:
@@ -59,6 +70,13 @@ class Gateway:
         asked = _peeked(x)
         allowed = permit(principal, x.model_asked, x.call.scoped_provider)
         resolution, here = _places(x, allowed)
+        if x.call.dialect is Dialect.OPENAI_RESPONSES:
+            if may_refer(x, resolution):
+                asked = await look_up(x, self._keeper)
+            if asked.previous_response_id is not None:
+                asked = await recall(x, asked, self._keeper)
+                if x.pin is not None:
+                    resolution = pinned(resolution, x.pin)
         if here:
             answer_here(x)
             return

@@ -34,13 +34,16 @@ class ReplyFacts:
 
     `model` is the name the client used. `id` is used where the upstream gave none or its id does not fit the
     dialect. `created` is in seconds since the epoch. `include_usage` is whether the client asked for usage in its
-    stream, where its dialect lets it choose.
+    stream, where its dialect lets it choose. `kept`: the answer is kept here under `id`, so that must be its id;
+    `previous_id` is the id of the kept answer it goes on from.
     """
 
     id: str
     model: str
     created: int
     include_usage: bool = False
+    kept: bool = False
+    previous_id: str | None = None
 
 
 class StreamDecoder(Protocol):

@@ -69,6 +69,8 @@ _STORED_TEXTS: Final = {
     "usage_retention_days": "Days for which usage rows are kept; `retention_days` unless set. What was spent and the totals stay.",
     "trail_share": "Share (0 to 1) of the requests that went well whose decision trail is kept, beside all failures; 0 unless set.",
     "trail_retention_days": "Days for which decision trails are kept; 7 unless set.",
+    "conversation_retention_days": "Days for which kept responses and their conversations are kept after the last turn; "
+    "30 unless set, 0 keeps none.",
     "enable_upstream_log": "Log what is sent to vendors and what they answer.",
     "enable_upstream_log_body": "Log the bodies of it too.",
     "enable_downstream_log": "Log what clients send and are answered.",

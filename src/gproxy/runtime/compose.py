@@ -34,6 +34,7 @@ from gproxy.ledger.journal import Journal
 from gproxy.ledger.recovery import RecoveryReport, recover, rows_left
 from gproxy.ledger.store import StoreUnavailable
 from gproxy.pipeline.attempt import Attempts
+from gproxy.pipeline.elsewhere import Elsewhere
 from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.in_flight import InFlight
 from gproxy.pipeline.pulse import Pulse
@@ -50,6 +51,8 @@ from gproxy.runtime.accounts import TEND_EVERY, Accounts, accounts_for
 from gproxy.runtime.bindings import HealthStore, LedgerStore, translated
 from gproxy.runtime.files import prepare
 from gproxy.runtime.health import Health, Ping
+from gproxy.runtime.keeper import SWEEP_EVERY as SWEEP_KEPT_EVERY
+from gproxy.runtime.keeper import ResponseKeeper
 from gproxy.runtime.key_uses import KeyUses
 from gproxy.runtime.logs import Log
 from gproxy.runtime.notify import activated_sockets
@@ -84,6 +87,7 @@ from gproxy.workers.health_broadcaster import HealthBroadcaster
 from gproxy.workers.periodic import Periodic
 from gproxy.workers.quota_reconciler import quota_reconciler
 from gproxy.workers.rate_limit_gc import rate_limit_gc
+from gproxy.workers.response_keeper import ResponseWriter
 from gproxy.workers.retention import retention
 from gproxy.workers.usage_sink import UsageSink
 from gproxy.workers.worker_set import Phase, WorkerSet
@@ -144,6 +148,7 @@ class World:
         self._rows_of_others = 0
         self.trails = Trails(random.random, _say(log))
         self.key_uses = KeyUses()
+        self.keeper = ResponseKeeper(lambda: self.db, self.clock, _say(log), most=settings.max_body)
         self._loading = asyncio.Lock()
 
     @property
@@ -204,6 +209,7 @@ class World:
         self.snapshot = loaded.snapshot
         self.recorder.set(loaded.snapshot.settings)
         self.trails.set(loaded.snapshot.settings)
+        self.keeper.set(loaded.snapshot.settings)
         if self.accounts is not None:
             await self.accounts.repair()  # somebody may have set what was spent
         # What is kept beside the snapshot forgets what is no more.
@@ -378,15 +384,18 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
     )
     pulse = Pulse(world.journal)
     relay = Relay(journal=world.journal, pulse=pulse, clock=clock)
+    watched = WatchedUpstream(world.upstream, world.recorder, clock)
+    proxy = None if settings.proxy is None else settings.proxy.reveal()
     attempts = Attempts(
-        upstream=WatchedUpstream(world.upstream, world.recorder, clock),
+        upstream=watched,
         journal=world.journal,
         relay=relay,
         load=world.board.load,
         clock=clock,
         dice=random.random,
         health_changed=lambda: _health_changed(world),
-        proxy=None if settings.proxy is None else settings.proxy.reveal(),
+        keeper=world.keeper,
+        proxy=proxy,
     )
     world.tokens = attempts.tokens
     ingress = Ingress(
@@ -397,8 +406,11 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
             counters=accounts.counters,
             max_attempts=settings.max_attempts,
             warmth=world.warmth,
+            keeper=world.keeper,
             clock=clock,
         ),
+        keeper=world.keeper,
+        elsewhere=Elsewhere(upstream=watched, tokens=attempts.tokens, clock=clock, proxy=proxy),
         in_flight=world.in_flight_requests,
         clock=clock,
         max_body=settings.max_body,
@@ -425,6 +437,8 @@ async def build(world: World, *, before_snapshot: Callable[[World], object] | No
             Periodic("request_log", FLUSH_EVERY, lambda: world.recorder.backlog.flush(world.db), say),
             Periodic("request_trails", FLUSH_EVERY, lambda: world.trails.flush(world.db), say),
             Periodic("key_uses", USES_EVERY, lambda: world.key_uses.flush(world.db), say),
+            ResponseWriter(world.keeper, say),
+            Periodic("response_gc", SWEEP_KEPT_EVERY, world.keeper.sweep, say),
             Periodic("session_gc", SWEEP_EVERY, world.sweep, say),
             retention(shelves(world.db, ledger, lambda: world.snapshot, clock), clock, say),
             Periodic("snapshot_watcher", FOLLOW_EVERY, world.follow, say),

@@ -43,6 +43,7 @@ GLOBAL_KEYS: Final[dict[str, tuple[type, ...]]] = {
     "usage_retention_days": (int,),
     "trail_retention_days": (int,),
     "trail_share": (int, float),
+    "conversation_retention_days": (int,),
     "enable_upstream_log": (bool,),
     "enable_upstream_log_body": (bool,),
     "enable_downstream_log": (bool,),

@@ -417,6 +417,25 @@ key_uses = _table(
     _need("last_used_at", BigInteger),
 )
 
+# Answers that a later request may go on from. With their user they go too: they are what was said. Of those that a
+# provider keeps, only whose they are and where; their texts are empty.
+kept_responses = _table(
+    "kept_responses",
+    _need("id", NAME),  # as its client knows it: the gateway's, or a vendor's, which may not be unique
+    _owner("user_id", "users.id"),
+    _need("conversation_id", NAME),  # the id of the conversation's first
+    Column("previous_id", NAME),
+    _need("at", BigInteger),
+    _need("size", BigInteger),  # of both texts together, so that a long conversation is noticed before it is read
+    _need("said_json", LONG),
+    _need("answer_json", LONG),
+    Column("provider_name", NAME),
+    Column("credential_id", ID),
+    PrimaryKeyConstraint("user_id", "id"),
+    Index(None, "id"),
+    Index(None, "conversation_id", "at"),
+)
+
 audit = _table(
     "audit",
     _id(),

@@ -10,6 +10,7 @@ a whole answer. Figures for the ledger are the vendor's own, whatever the client
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -50,7 +51,9 @@ class Setup:
     `streams` is what the client asked for, `upstream_streams` what the vendor is asked for. `asks_usage`: the
     vendor accepts being asked for usage in a stream. `max_output` is the model's known cap. `array`: a Gemini
     client that reads a JSON array instead of events. `id` and `created` are for answers whose vendor gave none.
-    `custom_tools`: the vendor has tools that take free text, if its dialect has.
+    `keep` takes the answer for a client that may go on from it by its id: a whole body, or the last events of a stream.
+    `previous_id` is the id of the kept answer that this request goes on from. `custom_tools`: the vendor has tools that
+    take free text, if its dialect has.
     """
 
     dialect: Dialect
@@ -64,6 +67,8 @@ class Setup:
     array: bool = False
     id: str = ""
     created: int = 0
+    keep: Callable[[bytes], None] | None = None
+    previous_id: str | None = None
     custom_tools: bool = True
 
 
@@ -81,6 +86,7 @@ class Hub:
         "_facts",
         "_finished",
         "_guard",
+        "_keep",
         "_produced",
         "_restoring",
         "_setup",
@@ -111,6 +117,7 @@ class Hub:
         self._encoder: StreamEncoder | None = None
         self._array = ArrayFrames() if setup.array and setup.streams else None
         self._assembled: Response | None = None
+        self._keep: Callable[[bytes], None] | None = None
         self._restoring: freeform.Restoring | None = None
         self._estimated_input = 0
         self._produced = 0
@@ -135,13 +142,19 @@ class Hub:
         setup = self._setup
         asked = self._client.decode_request(body, model=setup.names.upstream, stream=setup.streams)
         self._estimated_input = -(-len(body) // BYTES_PER_TOKEN)
-        self._facts = replace(self._facts, include_usage=bool(asked.include_usage))
+        self._keep = None if asked.store is False else setup.keep
+        self._facts = replace(
+            self._facts,
+            include_usage=bool(asked.include_usage),
+            kept=self._keep is not None,
+            previous_id=setup.previous_id,
+        )
         if asked.previous_id is not None and setup.dialect_out is not Dialect.OPENAI_RESPONSES:
             raise Refused(
                 Failure(
                     Kind.INVALID_REQUEST,
-                    "`previous_response_id` cannot be used with this model: its provider keeps no conversations. "
-                    "Send the whole conversation in `input` instead",
+                    f"the response {asked.previous_id[:80]!r} is not known here, and this model's provider keeps none "
+                    "itself. Send the whole conversation in `input` instead of `previous_response_id`",
                     param="previous_response_id",
                 )
             )
@@ -169,6 +182,7 @@ class Hub:
             stream=setup.upstream_streams,
             include_usage=True if counts else None,
             sampling=sampling,
+            store=asked.store if self._keep is None else None,
         )
 
     # --- the answer's head ---
@@ -250,7 +264,10 @@ class Hub:
             return b"".join(out)
         if not response.usage.known:
             response = replace(response, usage=self._estimate())
-        return self._client.encode_response(response, self._facts, self.losses)
+        whole = self._client.encode_response(response, self._facts, self.losses)
+        if self._keep is not None:
+            self._keep(whole)
+        return whole
 
     # --- a stream ---
 
@@ -333,6 +350,8 @@ class Hub:
                 pieces.append(self._ended_by("encoder"))
                 break
             pieces.append(out)
+            if self._finished and self._keep is not None:
+                self._keep(out)
         return self._framed(b"".join(pieces))
 
     def _ended_by(self, rule: str) -> bytes:

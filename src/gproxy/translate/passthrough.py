@@ -1,13 +1,14 @@
 """Same dialect on both sides: the bytes go through as they are, and a tap reads usage and model on the way.
 
-Four things are changed, each only when it must be: the model's name in the request when an alias, a prefix or
+Five things are changed, each only when it must be: the model's name in the request when an alias, a prefix or
 a route led here; the same name in the answer, so that it echoes what the client sent; and in OpenAI chat streams
 the usage frame is asked for when the client did not, and then kept from it; and a history that holds what was lent for
-another vendor is written anew without it (`lent`).
+another vendor is written anew without it (`lent`); and a vendor that cannot keep answers is not told to.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from gproxy.canonical.usage import UNKNOWN, Usage
 from gproxy.errors import Failure
 from gproxy.protocols.gemini import errors as gemini_errors
 from gproxy.protocols.gemini.tap import StreamTap as GeminiTap
+from gproxy.protocols.openai_responses.tap import StreamTap as ResponsesTap
 from gproxy.translate import lent
 from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Names, unreadable
 from gproxy.translate.voices import VOICES, Tap
@@ -38,6 +40,7 @@ class Passthrough:
         "_dialect",
         "_form",
         "_hide",
+        "_keeps",
         "_losses",
         "_names",
         "_operation",
@@ -47,6 +50,7 @@ class Passthrough:
         "_tap",
         "_voice",
         "_whole",
+        "on_response",
     )
 
     def __init__(
@@ -59,16 +63,18 @@ class Passthrough:
         vendor_reports_unasked: bool = False,
         operation: Operation = Operation.GENERATE,
         form: bytes | None = None,
+        keeps: bool = True,
     ) -> None:
         """`include_usage` is what the client's body says about it; None when it says nothing.
 
         `vendor_reports_unasked`: the vendor refuses to be asked and reports usage anyway. `form`: the content type
-        of a body that is a form.
+        of a body that is a form. `keeps`: the vendor takes `store`; where not, it is not asked to keep anything.
         """
         voice = VOICES[dialect]
         self._voice = voice
         self._dialect = dialect
         self._form = form
+        self._keeps = keeps
         self._operation = operation
         self._names = names
         self._streams = streams
@@ -86,6 +92,8 @@ class Passthrough:
         self._closed = False
         self._whole = False
         self._losses = Losses()
+        self.on_response: Callable[[dict[str, Any]], None] | None = None
+        """Told the object that ends a Responses stream, before its last bytes are passed on."""
 
     @property
     def dialect_out(self) -> Dialect:
@@ -112,6 +120,8 @@ class Passthrough:
             edits["model"] = self._names.upstream
         if self._hide:
             edits["stream_options", "include_usage"] = True
+        if not self._keeps and b'"store"' in body and fields(body, "store").get("store") is True:
+            edits["store"] = False
         return patch(body, edits) if edits else body
 
     def begins(self, content_type: bytes) -> bool:
@@ -167,12 +177,24 @@ class Passthrough:
 
     def feed(self, chunk: bytes) -> bytes:
         """Pass a chunk on."""
-        return self._tap.feed(chunk)
+        out = self._tap.feed(chunk)
+        if self.on_response is not None:
+            self._tell()
+        return out
 
     def end(self) -> bytes:
         """What was held back at the end of the upstream's stream."""
         self._closed = True
-        return self._tap.end()
+        out = self._tap.end()
+        if self.on_response is not None:
+            self._tell()
+        return out
+
+    def _tell(self) -> None:
+        response = self._tap.response if isinstance(self._tap, ResponsesTap) else None
+        if response is not None and self.on_response is not None:
+            tell, self.on_response = self.on_response, None
+            tell(response)
 
     def cut(self, failure: Failure) -> bytes:
         """The dialect's error event; nothing when the vendor's own has already gone through."""

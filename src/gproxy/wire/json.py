@@ -57,6 +57,8 @@ class Peek(msgspec.Struct, frozen=True):
     input: Raw | None = None
     contents: Raw | None = None
     prompt: Raw | None = None
+    previous_response_id: str | None = None
+    """None also when it is no string: whoever has to obey it says so."""
 
 
 # --- peek -----------------------------------------------------------------------------------------------------
@@ -138,6 +140,14 @@ class _ServiceTier(_Text):
     name = "service_tier"
 
 
+class _Previous(_Field):
+    __slots__ = ()
+    name = "previous_response_id"
+
+    def check(self, value: Any) -> str | None:
+        return value if isinstance(value, str) else None
+
+
 class _Stream(_Flag):
     __slots__ = ()
     name = "stream"
@@ -206,6 +216,7 @@ class _Head(msgspec.Struct):
     input: Raw | UnsetType = UNSET
     contents: Raw | UnsetType = UNSET
     prompt: Raw | UnsetType = UNSET
+    previous_response_id: _Previous = _ABSENT
 
 
 def peek(body: bytes) -> Peek:
@@ -244,6 +255,7 @@ def peek(body: bytes) -> Peek:
         None if head.input is UNSET else _raw(head.input),
         None if head.contents is UNSET else _raw(head.contents),
         None if head.prompt is UNSET else _raw(head.prompt),
+        head.previous_response_id.value,
     )
 
 

@@ -164,7 +164,7 @@ def written_tier(tier: str | None, losses: Losses) -> str | None:
 def shell(response_id: str, created: int | None, facts: ReplyFacts, own: Mapping[str, Any]) -> dict[str, Any]:
     """The object around an output, before there is any. What the request said is not known here and has defaults."""
     return {
-        "id": response_id or facts.id,
+        "id": facts.id if facts.kept else response_id or facts.id,
         "object": "response",
         "created_at": facts.created if created is None else created,
         "status": "in_progress",
@@ -177,7 +177,7 @@ def shell(response_id: str, created: int | None, facts: ReplyFacts, own: Mapping
         "model": facts.model,
         "output": [],
         "parallel_tool_calls": True,
-        "previous_response_id": None,
+        "previous_response_id": facts.previous_id,
         "reasoning": {"effort": None, "summary": None},
         "temperature": None,
         "text": {"format": {"type": "text"}},
@@ -186,6 +186,7 @@ def shell(response_id: str, created: int | None, facts: ReplyFacts, own: Mapping
         "top_p": None,
         "truncation": "disabled",
         "usage": None,
+        **({"store": True} if facts.kept else {}),
         **echoed(own),
     }
 

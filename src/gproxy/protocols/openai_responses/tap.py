@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gproxy.wire.sse import Event
 
 _LAST: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+_GOOD: Final = frozenset({"response.completed", "response.incomplete"})
 
 
 class StreamTap(SseTap):
@@ -21,7 +22,7 @@ class StreamTap(SseTap):
     Usage is always part of this dialect's streams: `hide_usage_chunk` finds nothing to hide.
     """
 
-    __slots__ = ()
+    __slots__ = ("response",)
 
     text = text_fields("delta")
     marks = (
@@ -35,6 +36,11 @@ class StreamTap(SseTap):
         b'data: {"error"',
     )
     model_path = ("response", "model")
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.response: dict[str, Any] | None = None
+        """The response object of an answer that is there, as the vendor said it."""
 
     def learn(self, event: Event, body: dict[str, Any]) -> bool:
         """Take note of one event."""
@@ -50,6 +56,8 @@ class StreamTap(SseTap):
             self.error = complaints.of_value(body) or self.error
         if kind in _LAST:
             self.finished = True
+            if kind in _GOOD and isinstance(response, dict):
+                self.response = response
         return True
 
 
