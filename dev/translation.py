@@ -277,6 +277,10 @@ the bytes go through as they are. Elsewhere the request, the answer, the stream 
   says nothing.
 - **Streams leave legal.** One start, blocks opened before their deltas and closed once, tool arguments that parse,
   usage, one end. A vendor's stream that cannot be made so ends with the dialect's own error event.
+- **Streams without `[DONE]`.** Some vendors of chat completions never send it. An answer whose every choice has its
+  `finish_reason` when the body ends properly is whole: its usage row says `complete`, clients of other dialects get
+  their own end, and chat clients get the vendor's bytes, as always, without a `[DONE]` of ours. An answer that lacks
+  one reason was cut: an error event follows and the row says `interrupted`.
 - **Streaming is our business.** A vendor that cannot stream, or only streams, still serves both kinds of client.
 - **Errors** keep the vendor's status and text, in the caller's own shape.
 - **Usage** in the ledger is the vendor's own. An answer whose vendor reports none tells the client an estimate,

@@ -116,6 +116,7 @@ def test_models_are_those_the_key_may_call(gateway: rig.Gateway) -> None:
         (rig.ALICE, "/v1/chat/completions", b"", 400, "invalid_request"),
         (rig.ALICE, "/v1/chat/completions", {"messages": []}, 400, "invalid_request"),
         (rig.ALICE, "/v1/chat/completions", {"model": 7, "messages": []}, 400, "invalid_request"),
+        (rig.ALICE, "/v1/chat/completions", {"model": "sim-\0model", "messages": []}, 400, "invalid_request"),
         (rig.ALICE, "/v1/chat/completions", {"model": "sim-model", "stream": "yes"}, 400, "invalid_request"),
         (
             rig.ALICE,
@@ -137,6 +138,19 @@ def test_refusals_have_the_callers_shape(
     assert uuid.UUID(headers["x-request-id"]).version == 7
     if status in {401, 403}:
         assert headers["x-should-retry"] == "false"
+
+
+def test_a_model_name_holds_no_control_characters(gateway: rig.Gateway, vendor: rig.Vendor) -> None:
+    before = vendor.count_file.read_bytes()
+    ask = {"model": "main/sim-\0model", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
+    status, _, content = gateway.request("POST", "/v1/messages", ask)
+    assert (status, json.loads(content)["error"]["type"]) == (400, "invalid_request_error")
+    assert "`model` holds the control character U+0000" in json.loads(content)["error"]["message"]
+    body = {"contents": [{"parts": [{"text": "hi"}]}]}
+    status, _, content = gateway.request("POST", "/v1beta/models/main%2Fsim-%0Amodel:generateContent", body)
+    assert (status, json.loads(content)["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    assert "`model`" in json.loads(content)["error"]["message"]
+    assert vendor.count_file.read_bytes() == before
 
 
 def test_a_callers_own_request_id_is_kept_beside_ours(gateway: rig.Gateway) -> None:

@@ -283,6 +283,29 @@ def test_an_error_in_a_stream_is_seen(frame: bytes, message: str) -> None:
         assert not tap.finished
 
 
+def choice(index: int, reason: str | None = None) -> bytes:
+    return chunk(choices=[{"index": index, "delta": {"content": "a"}, "finish_reason": reason}])
+
+
+@pytest.mark.parametrize(
+    ("frames", "whole"),
+    [
+        ([CONTENT, STOP], True),
+        ([CONTENT], False),
+        ([choice(0), choice(1), choice(0, "stop"), choice(1, "length")], True),
+        ([choice(0), choice(1), choice(0, "stop")], False),
+        ([choice(0), choice(1), choice(0, "stop"), DONE], True),
+        ([choice(0, "stop")], True),  # a vendor that gives one answer where several were asked for
+        ([], False),
+    ],
+)
+def test_without_done_a_stream_is_whole_when_every_choice_has_its_reason(frames: list[bytes], whole: bool) -> None:
+    tap = chat.StreamTap()
+    tap.several = True
+    assert run(tap, frames) == b"".join(frames)
+    assert tap.finished is whole
+
+
 def test_usage_twice_counts_once_and_an_empty_form_at_the_end_changes_nothing() -> None:
     tap = chat.StreamTap()
     first = chunk(choices=[], usage={"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6})

@@ -188,6 +188,33 @@ def test_keep_alives_mean_nothing() -> None:
         assert made.keep_alive() == filler
 
 
+@pytest.mark.parametrize("name", ["error", r"\u0065rror", r"err\u006Fr", r"\u0065\u0072\u0072\u006f\u0072"])
+def test_an_error_with_a_good_status_is_seen_however_its_name_is_spelled(name: str) -> None:
+    for dialect in GENERATE_DIALECTS:
+        body = b'{"%b":{"message":"boom","type":"server_error","code":500}}' % name.encode()
+        complaint = passthrough(dialect, streams=False).complaint(body)
+        assert complaint is not None, dialect
+        assert complaint.message == "boom"
+
+
+def test_an_answer_that_speaks_of_errors_is_an_answer() -> None:
+    body = json.dumps({"choices": [{"message": {"content": 'é \\u0065rror "error"'}}], "error": None}).encode()
+    assert passthrough(Dialect.OPENAI_CHAT, streams=False).complaint(body) is None
+
+
+def test_of_several_answers_without_done_each_must_end() -> None:
+    def chunk(index: int, reason: str | None) -> bytes:
+        choice = {"index": index, "delta": {"content": "a"}, "finish_reason": reason}
+        return b"data: %b\n\n" % json.dumps({"choices": [choice]}).encode()
+
+    for last, whole in (("stop", True), (None, False)):
+        made = passthrough(Dialect.OPENAI_CHAT, choices=2)
+        sent = [chunk(0, None), chunk(1, None), chunk(0, "stop"), chunk(1, last)]
+        assert b"".join(map(made.feed, sent)) + made.end() == b"".join(sent)
+        assert made.finished is whole
+        assert bool(made.cut(FAILURE)) is not whole
+
+
 def test_counting_uses_nothing() -> None:
     made = passthrough(MESSAGES, streams=False, operation=Operation.COUNT_TOKENS)
     assert made.complaint(b'{"input_tokens": 12}') is None

@@ -148,6 +148,7 @@ def translator_of(
                 operation=x.call.operation,
                 form=_content_type(x) if takes_form(x) else None,
                 keeps=vendor.keeps_responses or x.call.dialect is not Dialect.OPENAI_RESPONSES,
+                choices=peek.n or 1,
             )
         case Way.HUB:
             # Reading and writing dialects takes long to import; most gateways start without needing it.

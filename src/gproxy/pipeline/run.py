@@ -8,6 +8,7 @@ wins over a later one, and a refused request consumes nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -36,6 +37,9 @@ from gproxy.wire.json import JsonProblem, Peek, peek
 
 LONGEST_NAME: Final = 200
 """Characters of a model name: what the ledger's columns hold."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What no name has: vendors cut it off or choke on it, a log line breaks, and PostgreSQL stores no NUL."""
 
 
 _HEDGED: Final = frozenset({Operation.GENERATE, Operation.STREAM, Operation.EMBED})
@@ -130,6 +134,9 @@ def _peeked(x: Exchange) -> Peek:
         raise Refused(Failure(Kind.INVALID_REQUEST, "`model` is missing: name the model to call", param="model"))
     if len(name) > LONGEST_NAME:
         text = f"`model` is longer than {LONGEST_NAME} characters"
+        raise Refused(Failure(Kind.INVALID_REQUEST, text, param="model"))
+    if not name.isprintable() and (found := _CONTROL.search(name)):
+        text = f"`model` holds the control character U+{ord(found.group()):04X}: write the name without it"
         raise Refused(Failure(Kind.INVALID_REQUEST, text, param="model"))
     x.model_asked = name
     take_note(x, asked)

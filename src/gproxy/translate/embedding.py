@@ -18,7 +18,7 @@ from gproxy.protocols.embeddings.neutral import Embeddings
 from gproxy.protocols.registry import DIALOGUES
 from gproxy.translate.hub import forbidden
 from gproxy.translate.translator import BYTES_PER_TOKEN, Names, Whole, unreadable
-from gproxy.wire.json import JsonProblem
+from gproxy.wire.json import JsonProblem, hides
 
 _ERRORS: Final = {Dialect.OPENAI_EMBEDDINGS: Dialect.OPENAI_CHAT, Dialect.GEMINI: Dialect.GEMINI}
 """Whose errors a shape has."""
@@ -90,7 +90,7 @@ class Embed(Whole):
         try:
             found = read(body)
         except JsonProblem:
-            if b'"error"' in body:
+            if b'"error"' in body or hides(body, "error"):
                 return self.decode_error(body)
             return unreadable()
         if len(found.vectors) != self._asked:

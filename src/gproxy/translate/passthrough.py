@@ -19,11 +19,12 @@ from gproxy.canonical.usage import UNKNOWN, Usage
 from gproxy.errors import Failure
 from gproxy.protocols.gemini import errors as gemini_errors
 from gproxy.protocols.gemini.tap import StreamTap as GeminiTap
+from gproxy.protocols.openai_chat.tap import StreamTap as ChatTap
 from gproxy.protocols.openai_responses.tap import StreamTap as ResponsesTap
 from gproxy.translate import lent
 from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Names, unreadable
 from gproxy.translate.voices import VOICES, Tap
-from gproxy.wire.json import JsonProblem, dumps, fields, loads, patch
+from gproxy.wire.json import JsonProblem, dumps, fields, hides, loads, patch
 from gproxy.wire.multipart import parse
 
 _NOTHING_USED: Final = Usage(input=0, output=0)
@@ -64,11 +65,13 @@ class Passthrough:
         operation: Operation = Operation.GENERATE,
         form: bytes | None = None,
         keeps: bool = True,
+        choices: int = 1,
     ) -> None:
         """`include_usage` is what the client's body says about it; None when it says nothing.
 
         `vendor_reports_unasked`: the vendor refuses to be asked and reports usage anyway. `form`: the content type
         of a body that is a form. `keeps`: the vendor takes `store`; where not, it is not asked to keep anything.
+        `choices`: how many answers are asked for.
         """
         voice = VOICES[dialect]
         self._voice = voice
@@ -83,6 +86,8 @@ class Passthrough:
         if streams:
             override = names.asked.encode() if names.differ else None
             self._tap = voice.tap(hide_usage_chunk=self._hide, model_override=override)
+            if choices > 1 and isinstance(self._tap, ChatTap):
+                self._tap.several = True
         else:
             self._tap = _unfed(dialect)
         self._body_usage: Usage = UNKNOWN
@@ -156,7 +161,7 @@ class Passthrough:
             return None
         try:
             self._read = self._voice.usage_of_body(body)  # for `answer`: a body is parsed once
-            if b'"error"' not in body:
+            if b'"error"' not in body and not hides(body, "error"):
                 return None
             found = fields(body, "error", *self._voice.substance)
         except JsonProblem:

@@ -603,6 +603,20 @@ def fields(body: bytes, *names: str) -> dict[str, Any]:
     return {name: value for name, value in values if value is not UNSET}
 
 
+def hides(body: bytes, name: str) -> bool:
+    """Whether a JSON text may have a field of this name (ASCII) with letters of it written as escapes.
+
+    For those who search for the plain name before they parse. It also finds a text of this one word.
+    """
+    return rb"\u00" in body and _spelled(name).search(body) is not None
+
+
+@lru_cache(64)
+def _spelled(name: str) -> re.Pattern[bytes]:
+    letters = (f"(?:{re.escape(letter)}|\\\\u00(?i:{ord(letter):02x}))" for letter in name)
+    return re.compile(f'"{"".join(letters)}"'.encode())
+
+
 @lru_cache(64)
 def _decoder_of_fields(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     own = [f"f{i}" for i in range(len(names))]

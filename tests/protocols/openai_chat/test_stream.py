@@ -199,6 +199,17 @@ def test_broken_streams_end_in_a_failure(stream: bytes, message: str) -> None:
     assert message in out[-1]["error"]["message"]
 
 
+def test_without_done_every_choice_must_have_its_reason() -> None:
+    first, second = (
+        chunk({"content": text}).replace(b'"index": 0', b'"index": %d' % at) for at, text in enumerate("ab")
+    )
+    assert first != second
+    ends = [STOP, STOP.replace(b'"index": 0', b'"index": 1')]
+    assert isinstance(decode([first, second, *ends])[-1], Finished)
+    assert isinstance(decode([first, second, ends[0]])[-1], Failed)
+    assert isinstance(decode([first, second, ends[0], DONE])[-1], Finished)
+
+
 def test_usage_is_told_only_to_those_who_asked() -> None:
     events = decode([chunk({"content": "a"}), STOP, chunk(usage={"prompt_tokens": 3, "completion_tokens": 4}), DONE])
     assert frames(encode(events))[-1]["usage"]["total_tokens"] == 7

@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 
 
 class Decoder(FrameDecoder):
-    """Reads one upstream stream: a finish reason or `[DONE]` makes it whole. See `protocols.base.StreamDecoder`."""
+    """Reads one upstream stream: `[DONE]` makes it whole, or a finish reason for every choice. See `protocols.base.StreamDecoder`."""
 
     __slots__ = ("_choices", "_held", "_tier")
 
@@ -135,7 +135,8 @@ class Decoder(FrameDecoder):
         return self._finish()
 
     def _rest(self) -> list[Event]:
-        whole = any(choice.stop for choice in self._choices.values())
+        # Some vendors never send `[DONE]`. An answer whose every choice gave its reason is whole all the same.
+        whole = bool(self._choices) and all(choice.stop for choice in self._choices.values())
         return self._finish() if whole else self._broke_off()
 
     def _finish(self) -> list[Event]:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gproxy.protocols import complaints
+from gproxy.protocols.figures import count
 from gproxy.protocols.openai_chat.usage import usage_of
 from gproxy.protocols.tap import SseTap, text_fields
 from gproxy.wire.json import patch
@@ -18,6 +19,9 @@ _USAGE: Final = re.compile(rb'usage"[ \t\r\n]*+:[ \t\r\n]*+\{')
 _FINISH: Final = re.compile(rb'finish_reason"[ \t\r\n]*+:[ \t\r\n]*+"')
 
 
+_NONE: Final[frozenset[int]] = frozenset()
+
+
 class StreamTap(SseTap):
     """Reads usage, model, end and errors from chat completion chunks, and from legacy completion chunks.
 
@@ -26,7 +30,7 @@ class StreamTap(SseTap):
     choices are passed on, since that chunk is part of the answer.
     """
 
-    __slots__ = ("_stopped",)
+    __slots__ = ("_choices", "_stopped", "several")
 
     text = text_fields("content")
     more_text = text_fields("arguments", "reasoning", "refusal", "text", "transcript")
@@ -37,7 +41,9 @@ class StreamTap(SseTap):
     ) -> None:
         """See `SseTap`."""
         super().__init__(hide_usage_chunk=hide_usage_chunk, model_override=model_override, max_frame=max_frame)
-        self._stopped = False
+        self._choices = self._stopped = _NONE
+        self.several = False
+        """Several answers were asked for, each with an end of its own: no chunk is passed on unread."""
 
     def marked(self, block: bytes) -> bool:
         """Whether a block may hold figures, the end or an error; `"usage":null` and the like do not count."""
@@ -47,6 +53,7 @@ class StreamTap(SseTap):
             or b"[DONE]" in block
             or b'"error"' in block
             or b"event: error" in block
+            or self.several
         )
 
     def learn(self, event: Event, body: dict[str, Any]) -> bool:
@@ -60,15 +67,22 @@ class StreamTap(SseTap):
             self._usage = self._usage.then(usage)
         if isinstance(choices, list) and choices:
             for choice in choices:
-                if isinstance(choice, dict) and choice.get("finish_reason"):
-                    self._stopped = True
+                if isinstance(choice, dict):
+                    index = {count(choice.get("index")) or 0}
+                    self._choices |= index
+                    if choice.get("finish_reason"):
+                        self._stopped |= index
             return True
         return not isinstance(body.get("usage"), dict)
 
     def end(self) -> bytes:
-        """At the end of the stream a finish reason is enough: some vendors never send `[DONE]`."""
+        """At the end of the stream the finish reason of every choice is enough: some vendors never send `[DONE]`.
+
+        Their answers are whole, and their bytes are passed on as they are: all known readers take the end of the body
+        for the end. Where one choice of several lacks its reason the answer was cut.
+        """
         rest = super().end()
-        self.finished = self.finished or self._stopped
+        self.finished = self.finished or (bool(self._stopped) and self._stopped >= self._choices)
         return rest
 
     def done(self, event: Event) -> None:
