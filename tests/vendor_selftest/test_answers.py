@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gproxy.vendor.behaviour import DEFAULT, BadScript, build, parse
 from gproxy.vendor.recorded import figures_in
 from gproxy.vendor.server import DEMO, VendorServer
 from gproxy.vendor.tally import Figures, digest
@@ -260,3 +261,65 @@ async def test_the_demo_speaks_in_friendly_words() -> None:
         ).status == 401
     finally:
         await server.close()
+
+
+TOLD: dict[str, dict[str, Any]] = {
+    "openai_chat": {
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "read", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "first line"},
+            {"role": "system", "content": "be brief"},
+        ]
+    },
+    "openai_responses": {
+        "input": [
+            {"role": "user", "content": "hi"},
+            {"type": "function_call", "call_id": "c", "name": "read", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "first line"}]},
+            {"role": "developer", "content": "be brief"},
+        ]
+    },
+    "anthropic_messages": {
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "read", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "first line"}]},
+            {"role": "system", "content": "be brief"},
+        ]
+    },
+    "gemini": {
+        "contents": [
+            {"role": "user", "parts": [{"text": "hi"}]},
+            {"role": "model", "parts": [{"functionCall": {"name": "read", "args": {}}}]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "read", "response": {"output": "first line"}}}]},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_scripted_conversation_goes_from_call_to_result_to_end(
+    vendor: VendorServer, dialect: str, *, stream: bool
+) -> None:
+    """Exactly the calls of the script, for those who offer the tool; the next script waits for what it gave back."""
+    use = {"tool": "get_weather", "arguments": {"city": "München", "days": [1, {"b": None}]}}
+    vendor.script({"calls": [use, use], "text": "so let us look"}, tools="* get_weather *")
+    vendor.script({"text": "zanzibar"}, results="*first line*")
+    aside = await ask(vendor, dialect, "agent", stream=stream)
+    assert b"get_weather" not in aside.body
+    called = await ask(vendor, dialect, "agent", stream=stream, **TOOLS[dialect])
+    verdict = judge(dialect, stream=stream, body=called.body)
+    assert verdict.complete, verdict
+    assert called.body.count(b"get_weather") >= 2
+    early = await ask(vendor, dialect, "agent", stream=stream)
+    assert b"zanzibar" not in early.body
+    ended = await ask(vendor, dialect, "agent", stream=stream, **TOLD[dialect])
+    assert b"zanzibar" in ended.body
+    assert not vendor.scripts.queued
+
+
+def test_calls_are_not_for_prompts() -> None:
+    with pytest.raises(BadScript):
+        build(DEFAULT, parse("calls=read"))

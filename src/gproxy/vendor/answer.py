@@ -126,11 +126,21 @@ def example(schema: Any, depth: int = 0) -> Any:
 
 def arguments_of(tool: ToolDef) -> str:
     """The arguments a call is made with, as compact JSON."""
-    value = example({"type": "object", **tool.schema})
+    return _compact(example({"type": "object", **tool.schema}))
+
+
+def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _calls(ask: Ask, wish: Behaviour) -> list[ToolDef]:
+def _calls(ask: Ask, wish: Behaviour) -> list[tuple[str, str]]:
+    """The names and arguments of the calls to make."""
+    if wish.calls is not None:
+        return [(use.tool, _compact(use.arguments)) for use in wish.calls]
+    return [(tool.name, arguments_of(tool)) for tool in _chosen(ask, wish)]
+
+
+def _chosen(ask: Ask, wish: Behaviour) -> list[ToolDef]:
     if not ask.tools or wish.tools == 0 or ask.tool_choice == "none":
         return []
     chosen = ask.tools
@@ -174,8 +184,7 @@ def compose(ask: Ask, wish: Behaviour, number: int) -> Answer:
         left -= given
         total += given
         parts.append(Part("text", _grouped(every[:given], wish.chunks)))
-    for index, tool in enumerate(calls):
-        text = arguments_of(tool)
+    for index, (name, text) in enumerate(calls):
         pieces = [text[at : at + ARGUMENT_PIECE] for at in range(0, len(text), ARGUMENT_PIECE)]
         if left < 1 + len(pieces):
             stop = "length"
@@ -186,7 +195,7 @@ def compose(ask: Ask, wish: Behaviour, number: int) -> Answer:
         total += 1 + len(pieces)
         # The name's token travels with the first piece of the arguments.
         groups = [(piece, 2 if at == 0 else 1) for at, piece in enumerate(pieces)]
-        parts.append(Part("tool", groups, tool.name, f"{number:08d}{index:02d}"))
+        parts.append(Part("tool", groups, name, f"{number:08d}{index:02d}"))
         if stop == "length":
             break
     if thought and total == thought and cap is not None and thought >= cap:

@@ -41,9 +41,13 @@ def read(body: dict[str, Any], *, counting: bool = False, model: str | None = No
     _blocks(body.get("system"), words)
     last = ""
     answers_tool = False
+    results: list[str] = []
     for message in dicts(messages):
-        last = _blocks(message.get("content"), words)
-        answers_tool = any(block.get("type") == "tool_result" for block in dicts(message.get("content")))
+        told: list[str] = []
+        last = _blocks(message.get("content"), words, told)
+        answers_tool = bool(told)
+        if message.get("role") != "system":
+            results = told
     tools = [
         ToolDef(tool["name"], tool["input_schema"])
         for tool in dicts(body.get("tools"))
@@ -64,10 +68,12 @@ def read(body: dict[str, Any], *, counting: bool = False, model: str | None = No
         tool_choice=_choice(body.get("tool_choice")),
         last_text=last,
         answers_tool=answers_tool,
+        results=results,
     )
 
 
-def _blocks(content: Any, words: Words) -> str:
+def _blocks(content: Any, words: Words, told: list[str] | None = None) -> str:
+    """The texts of a content; what tools gave back is added to `told`."""
     if isinstance(content, str):
         return words.text(content)
     texts = []
@@ -78,7 +84,9 @@ def _blocks(content: Any, words: Words) -> str:
             case "thinking":
                 words.text(block.get("thinking"))
             case "tool_result":
-                _blocks(block.get("content"), words)
+                result = _blocks(block.get("content"), words)
+                if told is not None:
+                    told.append(result)
             case "tool_use":
                 words.text(arguments_of(ToolDef("", {"type": "object", "properties": {}})))
             case _:

@@ -54,6 +54,8 @@ class Ask:
     """The last message's text; a tool named in it is called."""
     answers_tool: bool = False
     """The last message holds tool results, so no further call is made by itself."""
+    results: list[str] = field(default_factory=list)
+    """The texts of the tool results that were sent last; instructions behind them do not count."""
     choices: int = 1
     inputs: list[int] = field(default_factory=list)
     """Embeddings: the token count of each input."""

@@ -78,6 +78,13 @@ Tokens = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 
 
+class ToolUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One tool call of a script."""
+
+    tool: str
+    arguments: dict[str, Any]
+
+
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How one request is answered. Times in seconds, sizes in bytes."""
 
@@ -100,6 +107,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     """The answer's words, instead of the synthetic ones."""
     tools: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     """How many tool calls to make when tools are given; 0 forbids them."""
+    calls: tuple[ToolUse, ...] | None = None
+    """Exactly these tool calls, whether such tools were given or not; only a queued script can say them."""
     ignore_max: bool = False
     """Do not honour the output cap."""
     n: str | None = None

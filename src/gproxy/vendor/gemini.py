@@ -42,12 +42,11 @@ def read(body: dict[str, Any], model: str, *, operation: Operation, sse: bool) -
     if isinstance(system, dict):
         _parts(system.get("parts"), words)
     last = ""
-    answers_tool = False
+    results: list[str] = []
     for content in dicts(contents):
         last = _parts(content.get("parts"), words)
-        answers_tool = any(
-            _either(part, "functionResponse", "function_response") for part in dicts(content.get("parts"))
-        )
+        told = [_either(part, "functionResponse", "function_response") for part in dicts(content.get("parts"))]
+        results = [json.dumps(one.get("response"), ensure_ascii=False) for one in told if isinstance(one, dict)]
     tools = []
     for tool in dicts(body.get("tools")):
         for function in dicts(_either(tool, "functionDeclarations", "function_declarations")):
@@ -69,7 +68,8 @@ def read(body: dict[str, Any], model: str, *, operation: Operation, sse: bool) -
         tools=tools,
         tool_choice=_choice(_either(body, "toolConfig", "tool_config")),
         last_text=last,
-        answers_tool=answers_tool,
+        answers_tool=bool(results),
+        results=results,
     )
 
 

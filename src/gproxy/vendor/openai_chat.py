@@ -30,9 +30,15 @@ def read(body: dict[str, Any]) -> Ask:
         raise BadAsk("Invalid 'messages': empty array.", "messages")
     last = ""
     answers_tool = False
+    results: list[str] = []
     for message in dicts(messages):
         last = _content(message.get("content"), words)
-        answers_tool = message.get("role") in ("tool", "function")
+        role = message.get("role")
+        answers_tool = role in ("tool", "function")
+        if answers_tool:
+            results.append(last)
+        elif role not in ("system", "developer"):
+            results = []
         for call in dicts(message.get("tool_calls")):
             function = call.get("function")
             if isinstance(function, dict):
@@ -53,6 +59,7 @@ def read(body: dict[str, Any]) -> Ask:
         tool_choice=choice_of(body.get("tool_choice")),
         last_text=last,
         answers_tool=answers_tool,
+        results=results,
         choices=positive(body, "n", most=128) or 1,
     )
 

@@ -24,15 +24,19 @@ def read(body: dict[str, Any], *, counting: bool = False) -> Ask:
     words.text(body.get("instructions"))
     last = ""
     answers_tool = False
+    results: list[str] = []
     if isinstance(items, str):
         last = words.text(items)
     for item in dicts(items):
         kind = item.get("type", "message")
         answers_tool = kind in _TOOL_RESULTS
+        if answers_tool:
+            results.append(_content(item.get("output"), words))
+            continue
+        if kind != "message" or item.get("role") not in ("system", "developer"):
+            results = []
         if kind == "message":
             last = _content(item.get("content"), words)
-        elif answers_tool:
-            words.text(item.get("output"))
         else:
             words.text(item.get("arguments"))
     tools = tools_of(body)
@@ -51,6 +55,7 @@ def read(body: dict[str, Any], *, counting: bool = False) -> Ask:
         tool_choice=choice_of(body.get("tool_choice")),
         last_text=last,
         answers_tool=answers_tool,
+        results=results,
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from gproxy.vendor.behaviour import BadScript, Behaviour, build
 
-MATCHABLE = ("model", "credential", "path", "nonce", "dialect", "operation")
+MATCHABLE = ("model", "credential", "path", "nonce", "dialect", "operation", "tools", "results")
+"""`tools` are the names of the tools that are offered, between blanks; `results` is what tools gave back last."""
 
 
 @dataclass(slots=True)

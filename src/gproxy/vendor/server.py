@@ -179,6 +179,9 @@ class VendorServer:
                 "dialect": ask.dialect.value if ask is not None else "",
                 "operation": ask.operation.value if ask is not None else "",
             }
+            if ask is not None and self.scripts.queued:
+                facts["tools"] = " ".join(["", *(tool.name for tool in ask.tools), ""])
+                facts["results"] = "\n".join(ask.results)
             layers = [asked, of_body(request.body)]
             header = request.headers.get(b"x-vendor-script")
             if header is not None:
