@@ -18,7 +18,7 @@ SOURCES := src tests dev
 # Scripts that write a file of the repository from its source; --check only compares.
 GENERATORS := $(sort $(wildcard dev/build_*.py dev/gen_*.py))
 
-.PHONY: help install serve demo test test-fast test-process check soak prove soak-admin bench format docs console lock clean ready ready-dev
+.PHONY: help install serve demo test test-fast test-process check soak prove soak-admin bench agents format docs console lock clean ready ready-dev
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -62,6 +62,10 @@ soak-admin: ready-dev ## the long proof of the control plane: generated requests
 bench: ready-dev ## measure what the budgets speak of: command and start-up times, CPU per request and chunk
 	$(PY) dev/bench.py $(ARGS)
 	$(PY) dev/bench_pipeline.py
+
+agents: ready-dev ## install the coding agents and let each edit a file through the gateway (large, needs the network)
+	$(PY) -m dev.agents
+	$(PYTEST) -m agents -v $(ARGS)
 
 format: ready-dev ## format, and mend what the linter can mend
 	.venv/bin/ruff format $(SOURCES)
