@@ -18,7 +18,7 @@ SOURCES := src tests dev
 # Scripts that write a file of the repository from its source; --check only compares.
 GENERATORS := $(sort $(wildcard dev/build_*.py dev/gen_*.py))
 
-.PHONY: help install serve demo test test-fast test-process check soak prove soak-admin bench agents format docs console lock clean ready ready-dev
+.PHONY: help install serve demo test test-fast test-process check soak prove soak-admin bench agents fuzz format docs console lock clean ready ready-dev
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -51,6 +51,7 @@ check: ready-dev ## format, lint, types, floors, house rules, generated files
 	@for script in $(GENERATORS); do echo "$(PY) $$script --check"; $(PY) $$script --check || exit 1; done
 
 soak: ready-dev ## the long proof: thousands of signals under load on every engine, one table
+	$(PYTEST) tests/translate -m soak
 	$(PY) -m dev.soak $(ARGS)
 
 prove: ready-dev ## a cut of the soak that takes about five minutes
@@ -62,6 +63,9 @@ soak-admin: ready-dev ## the long proof of the control plane: generated requests
 bench: ready-dev ## measure what the budgets speak of: command and start-up times, CPU per request and chunk
 	$(PY) dev/bench.py $(ARGS)
 	$(PY) dev/bench_pipeline.py
+
+fuzz: ready-dev ## feed spoiled bytes to every reader, ten minutes in all
+	$(PY) -m dev.fuzz $(ARGS)
 
 agents: ready-dev ## install the coding agents and let each edit a file through the gateway (large, needs the network)
 	$(PY) -m dev.agents

@@ -15,7 +15,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gproxy.canonical.usage import UNKNOWN, Usage
-from gproxy.wire.json import JsonProblem, dumps, loads, loads_lenient, patch
+from gproxy.wire.json import JsonProblem, dumps, loads, loads_lenient, patch_lenient
 from gproxy.wire.sse import MAX_FRAME, Blocks, FrameTooLong, parse, split
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gproxy.wire.sse import Event
 
 _BOM: Final = b"\xef\xbb\xbf"
-_MODEL: Final = re.compile(rb'"(?:model|modelVersion)"[ \t\r\n]*+:[ \t\r\n]*+("(?!")[^"\\]*+(?:\\.[^"\\]*+)*+")')
+_MODEL: Final = re.compile(rb'"(?:model|modelVersion)"[ \t]*+:[ \t]*+("(?!")[^"\\\r\n]*+(?:\\.[^"\\\r\n]*+)*+")')
 _STRING: Final = rb'"[ \t]*+:[ \t]*+"([^"\\]*+(?:\\.[^"\\]*+)*+)'
 
 
@@ -169,12 +169,13 @@ class SseTap:
     def _look(self, block: bytes) -> bytes | None:
         """Learn from complete frames; the block without its withheld frames when there are any."""
         self._count(block)
-        if self.model is None and (found := _MODEL.search(block)):
-            self.model = _name(found.group(1))
+        if self.model is None:
+            self.model = next((name for found in _MODEL.finditer(block) if (name := _name(found.group(1)))), None)
         if not self.marked(block):
             return None
         frames = split(block)
-        kept = [frame for frame in frames if self._inspect(frame)]
+        # What is learned must not depend on which frames came in one piece.
+        kept = [frame for frame in frames if not self.marked(frame) or self._inspect(frame)]
         return None if len(kept) == len(frames) else b"".join(kept)
 
     def _inspect(self, frame: bytes) -> bool:
@@ -227,12 +228,12 @@ class SseTap:
         if found is None or start < 0 or frame.count(b"\ndata:", start, end) or frame.count(b"\rdata:", start, end):
             return frame
         try:
-            body = loads(frame[start:end])
+            body = loads_lenient(frame[start:end])
             for part in self.model_path if isinstance(self.model_path, tuple) else (self.model_path,):
                 body = body[part]
             if not isinstance(body, str):
                 return frame
-            new = patch(frame[start:end], {self.model_path: loads(self._override)})
+            new = patch_lenient(frame[start:end], {self.model_path: loads(self._override)})
         except (JsonProblem, KeyError, TypeError):
             return frame
         if isinstance(self.model_path, str) and frame.count(b'"model') == 1:

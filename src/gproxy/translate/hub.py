@@ -329,6 +329,8 @@ class Hub:
                 self._vendor_error = None if self._broke else named
             case _:
                 pass
+        if self.ended:
+            return b""  # what was still in the same piece behind the end: only its figures count
         out = self._write(event)
         return out + self._closing() if self._guard.ended else out
 

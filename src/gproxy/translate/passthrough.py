@@ -178,7 +178,12 @@ class Passthrough:
         self._body_bytes = len(body)
         self._body_usage, self._body_model = self._read or self._voice.usage_of_body(body)
         self._whole = True
-        return self._voice.echo_model(body, self._names.asked) if self._renames and self._body_model else body
+        if not (self._renames and self._body_model):
+            return body
+        try:
+            return self._voice.echo_model(body, self._names.asked)
+        except JsonProblem:
+            return body  # readable enough to be billed, not enough to be changed
 
     def feed(self, chunk: bytes) -> bytes:
         """Pass a chunk on."""

@@ -337,6 +337,20 @@ def _syntax(body: bytes, text: str) -> str:
 # --- patch ----------------------------------------------------------------------------------------------------
 
 
+def patch_lenient(body: bytes, edits: Mapping[PathT, Any]) -> bytes:
+    """The same for what vendors send, so far as `loads_lenient` reads it: what is broken stays as it is.
+
+    Raises `JsonProblem` when it is no JSON object even so.
+    """
+    try:
+        return patch(body, edits)
+    except JsonProblem:
+        # The lenient reader also takes UTF-16, and a byte order mark; the scan does not.
+        if _OPEN.match(body) is None or b"\0" in body or not isinstance(loads_lenient(body), dict):
+            raise
+        return _patch_members(body, _scan(body), _tree(edits), ())
+
+
 class Remove:
     """The type of `REMOVE`."""
 
@@ -433,7 +447,12 @@ def _patch_one(body: bytes, key: str, new: Any, at: tuple[str, ...]) -> bytes | 
 
 
 def _patch_any(body: bytes, tree: dict[str, Any], at: tuple[str, ...]) -> bytes:
-    members = _layout(body, at)
+    return _patch_members(body, _layout(body, at), tree, at)
+
+
+def _patch_members(
+    body: bytes, members: list[tuple[str, int, int, int]], tree: dict[str, Any], at: tuple[str, ...]
+) -> bytes:
     present = {key for key, *_ in members}
     cuts: list[tuple[int, int, bytes]] = []  # from, to, new bytes
     kept = [i for i, member in enumerate(members) if tree.get(member[0]) is not REMOVE]
@@ -482,7 +501,13 @@ def _written(new: Any, old: bytes, at: tuple[str, ...]) -> bytes:
         if _removes_only(new):
             return old
         old = b"{}"
-    return _patch(old, new, at)
+    try:
+        return _patch(old, new, at)
+    except JsonProblem:
+        # An object within a body that passed can only be one that passed leniently.
+        if not old.startswith(b"{"):
+            raise
+        return _patch_members(old, _scan(old), new, at)
 
 
 def _layout(body: bytes, at: tuple[str, ...] = ()) -> list[tuple[str, int, int, int]]:
@@ -520,7 +545,7 @@ def _layout(body: bytes, at: tuple[str, ...] = ()) -> list[tuple[str, int, int, 
 
 
 def _scan(body: bytes) -> list[tuple[str, int, int, int]]:
-    """The same by reading every token; the body is known to be valid."""
+    """The same by reading every token; the body is known to be valid, if only for a lenient reader."""
     members: list[tuple[str, int, int, int]] = []
     position = _OPEN.match(body).end()  # type: ignore[union-attr] # as above
     while found := _KEY.match(body, position):
@@ -551,7 +576,7 @@ def _value_end(body: bytes, start: int) -> int:
 
 
 def _key(text: bytes) -> str:
-    return msgspec.json.decode(text, type=str) if b"\\" in text else text[1:-1].decode()
+    return str(loads_lenient(text)) if b"\\" in text else text[1:-1].decode(errors="surrogatepass")
 
 
 @lru_cache(64)

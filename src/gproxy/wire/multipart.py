@@ -73,7 +73,9 @@ class Form:
         spans = [(part.start, part.end) for part in self.parts if part.name == name and part.filename is None]
         if not spans:
             head = b'--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n' % (self.boundary, name.encode())
-            return b"".join((head, new, b"\r\n", self.body))
+            # In front of the first boundary, not of what may stand before it: that would become a part of the value.
+            at = _first(self.body, b"--" + self.boundary)
+            return b"".join((self.body[:at], head, new, b"\r\n", self.body[at:]))
         pieces: list[bytes] = []
         done = 0
         for start, end in spans:
@@ -98,7 +100,7 @@ def parse(content_type: bytes, body: bytes) -> Form:
     boundary = boundary_of(content_type)
     mark = b"--" + boundary
     parts: list[Part] = []
-    at = _delimiter(body, mark, 0)
+    at = _first(body, mark) + len(mark)
     while True:
         if body.startswith(b"--", at):
             return Form(body, boundary, tuple(parts))
@@ -116,13 +118,14 @@ def parse(content_type: bytes, body: bytes) -> Form:
         at = end + 2 + len(mark)
 
 
-def _delimiter(body: bytes, mark: bytes, at: int) -> int:
-    if not body.startswith(mark):
-        at = body.find(b"\r\n" + mark)
-        if at < 0:
-            raise FormProblem("the form does not hold its boundary")
-        at += 2
-    return at + len(mark)
+def _first(body: bytes, mark: bytes) -> int:
+    """Where the first boundary stands."""
+    if body.startswith(mark):
+        return 0
+    at = body.find(b"\r\n" + mark)
+    if at < 0:
+        raise FormProblem("the form does not hold its boundary")
+    return at + 2
 
 
 def _line_end(body: bytes, at: int) -> int:

@@ -295,7 +295,7 @@ def _object(arguments: str) -> tuple[dict[str, Any], bool]:
     if not arguments.strip():
         return {}, True
     try:
-        value = loads(arguments.encode())
+        value = loads(arguments.encode("utf-8", "replace"))
     except JsonProblem:
         return {"input": arguments}, False
     return (value, True) if isinstance(value, dict) else ({"input": value}, False)

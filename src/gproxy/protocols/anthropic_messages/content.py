@@ -121,7 +121,7 @@ def signed(part: Part, signature: Signature | None) -> Part:
 
 def block(item: dict[str, Any], where: str, names: Mapping[str, str], spare_id: str = "") -> Part:
     """One block. Raises `JsonProblem`."""
-    kind = text(item, "type", where)
+    kind = required_text(item, "type", where)
     match kind:
         case "text":
             said = text(item, "text", where) or ""
@@ -149,10 +149,10 @@ def block(item: dict[str, Any], where: str, names: Mapping[str, str], spare_id: 
             return _search_result(item)
         case _ if kind in _CALLS:
             return _server_call(item, where, spare_id)
-        case _ if kind is not None and kind.endswith(_RESULT):
+        case _ if kind.endswith(_RESULT):
             return _server_result(item, kind, where)
         case _:
-            return Opaque(OWN, kind or "", item)
+            return Opaque(OWN, kind, item)
 
 
 def signature_of(value: Any) -> Signature | None:

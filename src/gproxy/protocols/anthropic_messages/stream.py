@@ -70,7 +70,7 @@ _BAD_CALL: Final = "the model wrote a tool call whose arguments are no JSON obje
 _MESSAGE_READ: Final = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"}
 )
-_DELTA_READ: Final = frozenset({"stop_reason", "stop_sequence", "stop_details"})
+_DELTA_READ: Final = frozenset({"stop_reason", "stop_sequence", "stop_details", "type"})
 _EVENT_READ: Final = frozenset({"type", "delta", "usage"})
 _PING: Final = sse.encode(b'{"type":"ping"}', "ping")
 # What a delta belongs to, when no fitting block is open.

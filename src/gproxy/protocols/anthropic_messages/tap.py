@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gproxy.protocols import complaints
 from gproxy.protocols.anthropic_messages.usage import merged, usage_of
 from gproxy.protocols.tap import SseTap, text_fields
-from gproxy.wire.json import patch
+from gproxy.wire.json import patch_lenient
 from gproxy.wire.sse import MAX_FRAME
 
 if TYPE_CHECKING:
@@ -66,4 +66,4 @@ class StreamTap(SseTap):
 
 def echo_model(body: bytes, model: str) -> bytes:
     """A whole answer with the model's name replaced by the one the client used; no other byte changes."""
-    return patch(body, {"model": model})
+    return patch_lenient(body, {"model": model})

@@ -377,7 +377,7 @@ def written_call(call: ToolCall, losses: Losses, where: str) -> dict[str, Any]:
 
 def _object(arguments: str) -> dict[str, Any] | None:
     try:
-        value = loads(arguments.encode())
+        value = loads(arguments.encode("utf-8", "replace"))
     except (JsonProblem, UnicodeEncodeError):
         return None
     return value if isinstance(value, dict) else None

@@ -92,7 +92,7 @@ def generation(model: str) -> int | None:
 
 def made_id(*facts: str | int) -> str:
     """An id for a call that has none on the wire; the same facts always give the same id."""
-    return "gemini_" + blake2b("\0".join(map(str, facts)).encode(), digest_size=12).hexdigest()
+    return "gemini_" + blake2b("\0".join(map(str, facts)).encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 
 def is_made(call_id: str) -> bool:
@@ -165,7 +165,7 @@ def sealed(signature: Signature, *, hidden: bool = False) -> str:
     """The text for `thoughtSignature`: Google's own as it is, another vendor's so that it comes back."""
     if signature.origin is OWN:
         return signature.value
-    return b64encode(((_HIDDEN_MARK if hidden else "") + seal(signature, OWN)).encode()).decode()
+    return b64encode(((_HIDDEN_MARK if hidden else "") + seal(signature, OWN)).encode("utf-8", "replace")).decode()
 
 
 def _opened(value: str, start: str) -> str | None:

@@ -8,7 +8,7 @@ from gproxy.protocols import complaints
 from gproxy.protocols.gemini.usage import usage_of
 from gproxy.protocols.tap import SseTap, text_fields
 from gproxy.wire.array import Array
-from gproxy.wire.json import JsonProblem, dumps, loads_lenient, patch
+from gproxy.wire.json import JsonProblem, dumps, loads_lenient, patch_lenient
 from gproxy.wire.sse import MAX_FRAME, Event, FrameTooLong, split
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class _SseTap(SseTap):
         if self._override is None or not isinstance(body.get("modelVersion"), str):
             return piece
         try:
-            return patch(piece, {"modelVersion": loads_lenient(self._override)})
+            return patch_lenient(piece, {"modelVersion": loads_lenient(self._override)})
         except JsonProblem:
             return piece
 
@@ -191,4 +191,4 @@ class StreamTap:
 
 def echo_model(body: bytes, model: str) -> bytes:
     """A whole answer with the model's name replaced by the one the client used; no other byte changes."""
-    return patch(body, {"modelVersion": model})
+    return patch_lenient(body, {"modelVersion": model})

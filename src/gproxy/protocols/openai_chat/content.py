@@ -29,7 +29,7 @@ from gproxy.canonical.part import (
     Url,
 )
 from gproxy.protocols.openai_chat.google import extra_content, signature_of
-from gproxy.protocols.reading import at, integer, of_own, problem, table, tables, text
+from gproxy.protocols.reading import at, integer, of_own, problem, required_text, table, tables, text
 from gproxy.protocols.signatures import seal, unseal
 from gproxy.wire.json import JsonProblem, dumps, loads
 
@@ -192,7 +192,10 @@ def _detail_signature(detail: dict[str, Any], key: str) -> Signature:
 
 
 def tool_calls_of(message: Mapping[str, Any], where: str, id_base: str) -> list[Part]:
-    """`tool_calls`, and the legacy `function_call`. A call without an id gets one that is the same every time."""
+    """`tool_calls`, and the legacy `function_call`. A call without an id gets one that is the same every time.
+
+    Raises `JsonProblem` for one without a name: no tool can be meant.
+    """
     parts: list[Part] = []
     for i, call in enumerate(tables(message, "tool_calls", where) or ()):
         here = at(at(where, "tool_calls"), i)
@@ -203,8 +206,8 @@ def tool_calls_of(message: Mapping[str, Any], where: str, id_base: str) -> list[
             parts.append(
                 ToolCall(
                     call_id,
-                    text(custom, "name", here) or "",
-                    text(custom, "input", here) or "",
+                    required_text(custom, "name", at(here, "custom")),
+                    text(custom, "input", at(here, "custom")) or "",
                     custom=True,
                     cache=cache,
                 )
@@ -214,7 +217,7 @@ def tool_calls_of(message: Mapping[str, Any], where: str, id_base: str) -> list[
         parts.append(
             ToolCall(
                 call_id,
-                text(function, "name", here) or "",
+                required_text(function, "name", at(here, "function")),
                 arguments_of(function),
                 signature=signature_of(call),
                 cache=cache,
@@ -432,7 +435,7 @@ def mistral_thinking(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
 def _detail_back(signature: Signature, said: str, *, summary: bool) -> dict[str, Any]:
     # The signature may have travelled through a client's hands.
     try:
-        detail = loads(signature.value.encode())
+        detail = loads(signature.value.encode("utf-8", "replace"))
     except JsonProblem:
         detail = None
     if not isinstance(detail, dict):

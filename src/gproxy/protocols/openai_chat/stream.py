@@ -109,7 +109,8 @@ class Decoder(FrameDecoder):
         usage = usage_of(body)
         if usage.known:
             self._usage = self._usage.then(usage)
-            events.append(UsageReported(self._usage))
+            if self._started:
+                events.append(UsageReported(self._usage))
         return events
 
     def _start(self, body: dict[str, Any], choices: list[dict[str, Any]]) -> list[Event]:
@@ -144,6 +145,9 @@ class Decoder(FrameDecoder):
         events = self._opening()
         for index in sorted(self._choices):
             events += self._choices[index].finish()
+        if not self._choices:
+            # Nothing but `[DONE]`: an answer without a word.
+            events.append(ChoiceFinished(0, None))
         return [*events, Finished(self._usage, self._tier)]
 
     def _close(self) -> list[Event]:

@@ -9,7 +9,7 @@ from gproxy.protocols import complaints
 from gproxy.protocols.figures import count
 from gproxy.protocols.openai_chat.usage import usage_of
 from gproxy.protocols.tap import SseTap, text_fields
-from gproxy.wire.json import patch
+from gproxy.wire.json import patch_lenient
 from gproxy.wire.sse import MAX_FRAME
 
 if TYPE_CHECKING:
@@ -93,4 +93,4 @@ class StreamTap(SseTap):
 
 def echo_model(body: bytes, model: str) -> bytes:
     """A whole answer with the model's name replaced by the one the client used; no other byte changes."""
-    return patch(body, {"model": model})
+    return patch_lenient(body, {"model": model})

@@ -89,7 +89,7 @@ def content(value: Any, where: str) -> tuple[Part, ...]:
 
 def part_of(item: dict[str, Any], where: str) -> Part:
     """One content part. Raises `JsonProblem`."""
-    kind = item.get("type")
+    kind = text(item, "type", where)
     if kind in _TEXTS:
         cache, extras = _left(item, "text", "annotations", "logprobs")
         return Text(text(item, "text", where) or "", citations_of(item.get("annotations")), cache=cache, extras=extras)

@@ -91,7 +91,7 @@ def ended(item: dict[str, Any], result: ServerToolResult | None) -> dict[str, An
 
 def _arguments(text: str) -> dict[str, Any]:
     try:
-        value = loads(text.encode())
+        value = loads(text.encode("utf-8", "replace"))
     except JsonProblem:
         return {}
     return value if isinstance(value, dict) else {}

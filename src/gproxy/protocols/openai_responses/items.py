@@ -99,7 +99,7 @@ def is_item(part: Opaque) -> bool:
 def left_of(item: Mapping[str, Any], *read: str) -> Extras:
     """What an item says besides its content: its id, its phase, and whatever nobody knows."""
     left = {key: value for key, value in item.items() if key != "type" and key not in read and value is not None}
-    if left.get("status") in _QUIET:
+    if isinstance(left.get("status"), str) and left["status"] in _QUIET:
         del left["status"]
     return {OWN: {ITEM: left}}
 
@@ -265,7 +265,7 @@ def rebound(parts: list[Part]) -> list[Part]:
 
 def _named(raw: str) -> dict[str, Any]:
     try:
-        value = loads(raw.encode())
+        value = loads(raw.encode("utf-8", "replace"))
     except JsonProblem:
         return {}  # it went through a client's hands
     return value if isinstance(value, dict) else {}

@@ -134,7 +134,7 @@ def tool_choice_of(source: Mapping[str, Any]) -> ToolChoice | None:
     if kind == "allowed_tools":
         allowed = tables(choice, "tools", "tool_choice") or ()
         names = tuple(name for name in (tool.get("name") for tool in allowed) if isinstance(name, str) and name)
-        return ToolChoice(_MODES.get(choice.get("mode", ""), ToolMode.AUTO), names, extras=own)
+        return ToolChoice(_MODES.get(text(choice, "mode", "tool_choice") or "", ToolMode.AUTO), names, extras=own)
     return ToolChoice(ToolMode.AUTO, extras=own)
 
 

@@ -108,7 +108,7 @@ class Decoder(FrameDecoder):
         )
 
     def _new(self, item: dict[str, Any], index: int) -> _Item:
-        self._called = self._called or item.get("type") in _CALLS
+        self._called = self._called or str(item.get("type")) in _CALLS
         return _Item(item, f"call_{self._id}_{index}", self._number)
 
     def _number(self) -> int:
@@ -254,7 +254,7 @@ class _Item:
 
     def __init__(self, item: dict[str, Any], fallback_id: str, number: Callable[[], int]) -> None:
         self._item = item
-        self._type = item.get("type") or "message"
+        self._type = str(item.get("type") or "message")
         self._fallback_id = fallback_id
         self._number = number
         self._parts: dict[Key, _Growing | None] = {}  # None: closed already
@@ -264,7 +264,7 @@ class _Item:
         """Open what is known of the item when it is added."""
         if self._type in _CALLS and self._item.get("name"):
             return self._open(("call", 0), _saying(call_of(self._item, "item", self._fallback_id), ""))
-        if isinstance(self._type, str) and self._type.endswith("_call") and self._type not in _CALLS:
+        if self._type.endswith("_call") and self._type not in _CALLS:
             if self._type == "image_generation_call":
                 return []  # it is a picture once it is done
             return self._open(("server", 0), _saying(server_call(self._item, self._type, "item"), ""))

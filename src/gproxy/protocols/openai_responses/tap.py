@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gproxy.protocols import complaints
 from gproxy.protocols.openai_responses.usage import usage_of
 from gproxy.protocols.tap import SseTap, text_fields
-from gproxy.wire.json import patch
+from gproxy.wire.json import patch_lenient
 
 if TYPE_CHECKING:
     from gproxy.wire.sse import Event
@@ -54,7 +54,7 @@ class StreamTap(SseTap):
                 self.error = complaints.of_value(response) or self.error
         elif kind == "error" or body.get("error"):
             self.error = complaints.of_value(body) or self.error
-        if kind in _LAST:
+        if isinstance(kind, str) and kind in _LAST:
             self.finished = True
             if kind in _GOOD and isinstance(response, dict):
                 self.response = response
@@ -63,4 +63,4 @@ class StreamTap(SseTap):
 
 def echo_model(body: bytes, model: str) -> bytes:
     """A whole answer with the model's name replaced by the one the client used; no other byte changes."""
-    return patch(body, {"model": model})
+    return patch_lenient(body, {"model": model})
