@@ -60,9 +60,10 @@ prove: ready-dev ## a cut of the soak that takes about five minutes
 soak-admin: ready-dev ## the long proof of the control plane: generated requests, reloads under load
 	$(PY) -m dev.soak_admin $(ARGS)
 
-bench: ready-dev ## measure what the budgets speak of: command and start-up times, CPU per request and chunk
+bench: ready-dev ## measure what the budgets speak of: command and start-up times, CPU per request, chunk and translated event
 	$(PY) dev/bench.py $(ARGS)
 	$(PY) dev/bench_pipeline.py
+	$(PY) dev/bench_translation.py
 
 fuzz: ready-dev ## feed spoiled bytes to every reader, ten minutes in all
 	$(PY) -m dev.fuzz $(ARGS)

@@ -230,6 +230,11 @@ def test_answers() -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
-def test_ten_thousand_of_each() -> None:
+def test_ten_thousand_requests() -> None:
     IN_SOAK(given(requests(), DIALECT)(keeps_a_request))()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_ten_thousand_answers() -> None:
     IN_SOAK(given(responses(), DIALECT, st.booleans())(keeps_a_response))()

@@ -163,6 +163,19 @@ def test_a_gemini_array_is_echoed_and_counted() -> None:
     assert made.finished
 
 
+def test_a_gemini_tools_argument_is_not_taken_for_the_models_name() -> None:
+    def frame(part: dict[str, Any], **more: Any) -> bytes:
+        body = {"candidates": [{"content": {"parts": [part], "role": "model"}}], **more}
+        return b"data: %b\n\n" % json.dumps(body).encode()
+
+    said = frame({"text": "a"}, modelVersion="served-as")
+    called = frame({"functionCall": {"name": "f", "args": {"modelVersion": "served-as"}}})
+    made = passthrough(GEMINI, OTHER)
+    out = b"".join(map(made.feed, [said, said, called, said]))
+    renamed = said.replace(b"served-as", b"asked-for")
+    assert out == renamed + renamed + called + renamed
+
+
 def test_gemini_is_finished_when_its_stream_is() -> None:
     """A finish reason comes once per round of the vendor's own tools: the first is not the end."""
     made = passthrough(GEMINI)

@@ -86,6 +86,8 @@ class SseTap:
     """Cheap signs of a frame worth parsing."""
     model_path: str | tuple[str, ...] = "model"
     """Where in a frame the model's name stands."""
+    model_key: bytes = b'"model"'
+    """The name of that field as it stands on the wire."""
 
     def __init__(
         self, *, hide_usage_chunk: bool = False, model_override: bytes | None = None, max_frame: int = MAX_FRAME
@@ -219,7 +221,7 @@ class SseTap:
     def _renamed_frame(self, frame: bytes) -> bytes:
         assert self._override is not None
         # In nearly every frame the name stands once, exactly as in the frame before.
-        if self._learned and frame.count(b'"model') == 1 and self._learned in frame:
+        if self._learned and frame.count(self.model_key) == 1 and self._learned in frame:
             head, _, tail = frame.partition(self._learned)
             return b"".join((head, self._name_key, self._override, tail))
         found = _MODEL.search(frame)
@@ -236,7 +238,7 @@ class SseTap:
             new = patch_lenient(frame[start:end], {self.model_path: loads(self._override)})
         except (JsonProblem, KeyError, TypeError):
             return frame
-        if isinstance(self.model_path, str) and frame.count(b'"model') == 1:
+        if isinstance(self.model_path, str) and frame.count(self.model_key) == 1:
             self._learned = found.group()
             self._name_key = frame[found.start() : found.start(1)]
         return frame[:start] + new + frame[end:]

@@ -24,6 +24,7 @@ class _SseTap(SseTap):
     text = text_fields("text")
     marks = (b'"finishReason"', b'"functionCall"', b'"error"', b'"promptFeedback"')
     model_path = "modelVersion"
+    model_key = b'"modelVersion"'  # the role of every chunk is "model", too
 
     def __init__(
         self, *, hide_usage_chunk: bool = False, model_override: bytes | None = None, max_frame: int = MAX_FRAME
@@ -48,6 +49,11 @@ class _SseTap(SseTap):
         if b"promptTokenCount" in block:
             self._newest = block
         return False
+
+    def _renamed_frame(self, frame: bytes) -> bytes:
+        if b'"args"' in frame:
+            self._learned = b""  # arguments are no text here: what looks like the name may be one of them
+        return super()._renamed_frame(frame)
 
     def learn(self, event: Event, body: dict[str, Any]) -> bool:  # noqa: ARG002 - events have no names here
         """Take note of one chunk."""
