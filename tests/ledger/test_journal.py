@@ -165,6 +165,24 @@ def test_what_is_left_stays_for_the_next(tmp_path: Path) -> None:
         one.open(opened("c"))
 
 
+def test_a_disk_that_lets_nothing_go_does_not_fail_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = journal(tmp_path)
+    one.open(opened("a"))
+    one.close(closed("a"))
+    one.landed(1)
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "no")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", refused)
+        assert one.end() == 0
+    taken = adopt(tmp_path / one.id)
+    assert taken is not None
+    taken.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_after_close_intake_attempts_may_only_close(tmp_path: Path) -> None:
     one = journal(tmp_path)
     one.open(opened("a"))

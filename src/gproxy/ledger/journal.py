@@ -280,10 +280,11 @@ class Journal:
             self._syncer.stop(segment.fd if segment is not None else None)
         elif segment is not None:
             os.close(segment.fd)
-        if left:
-            self._directory.unlock()
-        else:
-            self._directory.remove()
+        if not left:
+            # What the disk does not let go holds no row: the next start finds it and tries again.
+            with suppress(OSError):
+                self._directory.remove()
+        self._directory.unlock()
         return left
 
     # -- writing -------------------------------------------------------------------------------------------
