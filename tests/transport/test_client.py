@@ -533,3 +533,34 @@ class TestConnectFaults:
             request = peer.ask(target=b"/x?key=sk-canary", headers=[(b"authorization", b"Bearer sk-canary")])
             fault = await fault_of(client.send(request))
         assert "canary" not in repr(fault) + str(fault) + repr(client)
+
+
+async def test_what_was_cancelled_before_there_was_a_connection_was_not_sent() -> None:
+    arrived = asyncio.Event()
+    gone = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        arrived.set()
+        await gone.wait()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = UpstreamClient()
+    try:
+        for scheme, unsent in (("https", True), ("http", False)):  # a handshake that is never answered, and a request
+            arrived.clear()
+            request = UpstreamRequest(b"POST", Origin(scheme, "127.0.0.1", port), b"/", [], b"{}", Deadlines())
+            sending = asyncio.ensure_future(client.send(request))
+            async with asyncio.timeout(10):
+                await arrived.wait()
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            assert request.unsent is unsent
+    finally:
+        gone.set()
+        await client.close(asyncio.get_running_loop().time() + 1)
+        server.close()
+        await server.wait_closed()

@@ -180,7 +180,7 @@ class Attempts:
             return Failed(judge_fault(fault))
         finally:
             # An interrupt, a cancellation, a bug: whatever left this block without settling, the ledger has its end.
-            self._relay.abandoned(x, attempt, translator)
+            self._relay.abandoned(x, attempt, None if request.unsent else translator)
             if step.taken is not None:
                 step.taken.used = attempt.tokens
             for key in held:

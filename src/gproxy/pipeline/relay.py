@@ -60,8 +60,11 @@ class Relay:
             now_us=self._clock.now_us(),
         )
 
-    def abandoned(self, x: Exchange, attempt: Attempt, reading: Translator) -> None:
-        """Close the record of an attempt that ended without being settled; one that was settled is left alone."""
+    def abandoned(self, x: Exchange, attempt: Attempt, reading: Translator | None) -> None:
+        """Close the record of an attempt that ended without being settled; one that was settled is left alone.
+
+        `reading` None: nothing of it was sent, so nothing can have been used.
+        """
         if not attempt.closed:
             self.settle(x, attempt, _outcome_of(x), x.upstream_status or 0, reading)
 

@@ -68,7 +68,11 @@ class UpstreamClient:
                 connection.close()
                 connection = pool.take()
         if connection is None:
-            connection = await pool.acquire(min(began + deadlines.connect, total_at), fresh=False)
+            try:
+                connection = await pool.acquire(min(began + deadlines.connect, total_at), fresh=False)
+            except asyncio.CancelledError:
+                request.unsent = True
+                raise
         again = True
         while True:
             reply = connection.begin(method, head, body, deadlines=deadlines, total_at=total_at)

@@ -65,6 +65,8 @@ class UpstreamRequest(msgspec.Struct):
     body: bytes
     deadlines: Deadlines
     proxy: str | None = None
+    unsent: bool = False
+    """Said by the transport when sending was cancelled before a connection was there: not a byte of it has left."""
 
     def __repr__(self) -> str:
         # What may hold a secret or a prompt stays out of tracebacks and logs.
