@@ -56,7 +56,10 @@ class Considered(Shown):
     provider_name: str
     model_id: str
     credential_id: str
-    verdict: str = Field(description="`ok`, what an attempt failed of, or how a broken answer ended; empty: not tried.")
+    verdict: str = Field(
+        description="`ok`, what an attempt failed of, how a broken answer ended, or `late`: a second one was started beside "
+        "it. Empty: not tried."
+    )
     reason: str
 
 
