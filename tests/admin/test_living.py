@@ -10,6 +10,7 @@ import pytest
 from gproxy.errors import Phase, UpstreamFault
 from gproxy.ids import CredentialId
 from gproxy.routing.health import HealthRecord, Status
+from gproxy.storage.health import CredentialStatus, save_statuses
 from tests.admin.conftest import ALICE_KEY, House
 from tests.admin.test_resources import SAMPLES
 
@@ -116,6 +117,34 @@ async def test_health_is_told_of_every_row_and_of_single_models(
     assert told[other["id"]]["models"] == []
     overview = (await root.get("/admin/dashboard/overview")).json()
     assert overview["credentials"] == {"healthy": 1, "cooldown": 0, "disabled": 1}
+
+
+async def test_health_has_a_history(house: House, root: httpx2.AsyncClient, configured: dict[str, Any]) -> None:
+    path = f"/admin/health/{configured['id']}/history"
+    assert (await root.get(path)).json() == {"items": [], "next_cursor": None, "before": None}
+
+    def status(at: int, scope: str, state: str, until: int | None = None) -> CredentialStatus:
+        return CredentialStatus(configured["id"], scope, state, until, "429" if until else None, 0, at)
+
+    for each in (
+        status(10, "", "cooldown", 15),
+        status(20, "gpt-5", "cooldown", 25),
+        status(30, "", "healthy"),
+    ):
+        await save_statuses(house.world.db, [each])
+    told = (await root.get(path)).json()
+    assert [(row["at"], row["model"], row["state"], row["until"]) for row in told["items"]] == [
+        (30, None, "healthy", None),
+        (20, "gpt-5", "cooldown", 25),
+        (10, None, "cooldown", 15),
+    ]
+    first = (await root.get(path, params={"limit": 2})).json()
+    rest = (await root.get(path, params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    assert [*first["items"], *rest["items"]] == told["items"]
+    assert rest["next_cursor"] is None
+    span = (await root.get(path, params={"since": 25, "until": 30})).json()
+    assert (span["items"], span["before"]) == ([], told["items"][2])
+    assert (await root.get("/admin/health/nobody/history")).status_code == 404
 
 
 async def test_pulling_models(house: House, root: httpx2.AsyncClient, configured: dict[str, Any]) -> None:

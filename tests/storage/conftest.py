@@ -51,6 +51,8 @@ TABLES = (
     "usage_quarantine",
     "usage_retired",
     "usage_rollups",
+    "latency_rollups",
+    "credential_history",
     "journal_positions",
     "settings",
     "shutdowns",

@@ -9,7 +9,7 @@ from gproxy.storage import audit
 from gproxy.storage import providers as p
 from gproxy.storage.changes import config_write
 from gproxy.storage.engine import Database, connect
-from gproxy.storage.health import CredentialStatus, load_statuses, save_statuses
+from gproxy.storage.health import CredentialStatus, delete_changes_before, health_changes, load_statuses, save_statuses
 from gproxy.storage.settings import load_settings, put_settings
 from gproxy.storage.shutdowns import record_shutdown, shutdowns
 from gproxy.storage.vault import Vault
@@ -44,6 +44,34 @@ async def test_two_processes_flush_the_same_credentials(db: Database, place: Pla
         assert stored == [(11,)]
     finally:
         await other.close()
+
+
+async def test_what_a_credential_became_is_kept(db: Database) -> None:
+    def status(at: int, state: str, until: int | None = None, reason: str | None = None) -> CredentialStatus:
+        return CredentialStatus("c", "", state, until, reason, 0, at)
+
+    await save_statuses(db, [status(1, "healthy")])  # it was never anything else
+    await save_statuses(db, [status(2, "cooldown", 9, "429")])
+    await save_statuses(db, [status(3, "cooldown", 9, "429")])  # said twice
+    await save_statuses(db, [status(4, "cooldown", 20, "429")])
+    await save_statuses(db, [status(2, "healthy")])  # late, and older than what stands
+    await save_statuses(db, [CredentialStatus("c", "gpt-5", "disabled", None, "404", 1, 5)])
+    await save_statuses(db, [status(6, "healthy"), CredentialStatus("d", "", "disabled", None, "401", 1, 6)])
+    told = [(each.at, each.scope, each.state, each.until) for each in await health_changes(db, "c")]
+    assert told == [
+        (6, "", "healthy", None),
+        (5, "gpt-5", "disabled", None),
+        (4, "", "cooldown", 20),
+        (2, "", "cooldown", 9),
+    ]
+    (newest,) = await health_changes(db, "c", limit=1)
+    rest = await health_changes(db, "c", before=(newest.at, newest.id), since=4)
+    assert [each.at for each in rest] == [5, 4]
+    assert [each.at for each in await health_changes(db, "c", whole=True, until=6)] == [4, 2]
+    assert await delete_changes_before(db, 5, 1) == 1
+    assert await delete_changes_before(db, 5, 10) == 1
+    assert await delete_changes_before(db, 5, 10) == 0
+    assert [each.at for each in await health_changes(db, "c")] == [6, 5]
 
 
 async def test_drain_reports_come_back_latest_first(db: Database) -> None:

@@ -14,8 +14,9 @@ import pytest
 from gproxy.ledger.store import QuotaStore, StorePoison, UsageStore
 from gproxy.storage.engine import Database, Transaction, connect
 from gproxy.storage.errors import Contention, DatabaseUnavailable, Poison
+from gproxy.storage.latencies import DAY_US, HOUR_US
 from gproxy.storage.retry import Retry
-from gproxy.storage.usage import DAY_US, HOUR_US, SqlLedger
+from gproxy.storage.usage import SqlLedger
 from gproxy.storage.usage_reading import quarantined, totals, usage_page
 from tests.storage.conftest import Place
 from tests.storage.rows import usage_row

@@ -57,6 +57,7 @@ TABLE: Final[dict[str, Level]] = {
     "GET /user/quota": Level.USER,
     "GET /user/usages": Level.USER,
     "GET /user/usages/summary": Level.USER,
+    "GET /user/usages/series": Level.USER,
     "GET /user/models": Level.USER,
     # Configuration: the same five of every resource, and batch
     **{pattern.replace("{name}", name): Level.ADMIN for name in (*BY_NAME, *BY_ID) for pattern in _COLLECTION},
@@ -80,6 +81,7 @@ TABLE: Final[dict[str, Level]] = {
     "GET /admin/health": Level.ADMIN,
     "GET /admin/health/{id}": Level.ADMIN,
     "PATCH /admin/health/{id}": Level.ADMIN,
+    "GET /admin/health/{id}/history": Level.ADMIN,
     "GET /admin/usages": Level.ADMIN,
     "GET /admin/usages/summary": Level.ADMIN,
     "GET /admin/usages/{id}": Level.ADMIN,
@@ -91,6 +93,7 @@ TABLE: Final[dict[str, Level]] = {
     "GET /admin/dashboard/overview": Level.ADMIN,
     "GET /admin/dashboard/series": Level.ADMIN,
     "GET /admin/dashboard/top": Level.ADMIN,
+    "GET /admin/dashboard/latency": Level.ADMIN,
     "GET /admin/requests": Level.ADMIN,
     "GET /admin/requests/{id}": Level.ADMIN,
     "GET /admin/requests/{id}/explain": Level.ADMIN,

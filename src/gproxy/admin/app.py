@@ -16,9 +16,11 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, Response
 
 from gproxy.admin import (
+    dashboard_routes,
     docs_page,
     errors,
     explain_routes,
+    health_routes,
     key_routes,
     live_routes,
     own_routes,
@@ -97,6 +99,8 @@ def _parts(ports: Ports, gate: Gate) -> list[tuple[str, Callable[[APIRouter], No
         ("keys and credentials", lambda router: key_routes.add_routes(router, ports)),
         ("vendors", lambda router: vendor_calls.add_routes(router, ports)),
         ("records", lambda router: record_routes.add_routes(router, ports)),
+        ("dashboard", lambda router: dashboard_routes.add_routes(router, ports)),
+        ("health", lambda router: health_routes.add_routes(router, ports)),
         ("living parts", lambda router: live_routes.add_routes(router, ports)),
         ("the whole configuration", lambda router: transfer_routes.add_routes(router, ports)),
         ("requests", lambda router: request_routes.add_routes(router, ports)),

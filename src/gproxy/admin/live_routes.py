@@ -1,4 +1,4 @@
-"""The living parts: channels there are, stored settings, prices in force, health, requests in flight, reload."""
+"""The living parts: channels there are, stored settings, prices in force, requests in flight, reload."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from gproxy.admin.fields import Shape, Shown
 from gproxy.admin.gate import caller_of
 from gproxy.admin.paging import Cursor, Limit, Listed, after, cursor_of, listed
 from gproxy.admin.ports import Ports, Row, SettingNote
-from gproxy.admin.record_routes import Id, Text
-from gproxy.admin.upstream_resources import WELL, ailments
+from gproxy.admin.record_routes import Text
 from gproxy.channels.auth.table import SCHEMES
 from gproxy.channels.vendor import Support, Vendor
-from gproxy.ids import CredentialId
 from gproxy.ledger import price_data
 from gproxy.ledger.pricing import RateCard
 from gproxy.pipeline.exchange import Exchange
@@ -108,26 +106,6 @@ class Bundled(BaseModel):
     price: BundledPrice | None
 
 
-class CredentialHealth(Shown):
-    """A credential's state in this process, and the models for which it differs."""
-
-    id: str
-    provider_name: str
-    label: str | None
-    enabled: bool
-    state: Literal["healthy", "cooldown", "disabled"]
-    until: int | None
-    reason: str
-    models: list[dict[str, Any]]
-
-
-class HealthPatch(Shape):
-    """An administrator's word: `healthy` forgets everything held against it."""
-
-    state: Literal["healthy", "disabled"]
-    reason: str = Field(default="disabled by an administrator", max_length=200)
-
-
 class InFlight(Shown):
     """A request that is being served."""
 
@@ -143,6 +121,7 @@ class InFlight(Shown):
     attempts: int
     age_ms: int
     answering: bool = Field(description="Whether the answer has begun.")
+    output_tokens: int = Field(description="What a stream has brought so far, as seen once a second; an estimate.")
 
 
 class InFlights(BaseModel):
@@ -165,7 +144,6 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
     _add_channels(router, ports)
     _add_settings(router, ports)
     _add_prices(router, ports)
-    _add_health(router, ports)
 
     async def in_flight() -> Row:
         now = ports.clock.monotonic()
@@ -198,6 +176,7 @@ def _flying(x: Exchange, now: float) -> Row:
         "attempts": x.attempts,
         "age_ms": int((now - x.started_at) * 1000),
         "answering": x.client.started,
+        "output_tokens": x.tokens_seen,
     }
 
 
@@ -365,67 +344,3 @@ def _add_prices(router: APIRouter, ports: Ports) -> None:
                          description="Change a price with PATCH on the model or alias.")  # fmt: skip
     router.add_api_route("/admin/prices/bundled", bundled, response_model=Bundled, operation_id="get_bundled_price",
                          summary="Look into the bundled price list")  # fmt: skip
-
-
-def _add_health(router: APIRouter, ports: Ports) -> None:
-    def states() -> dict[str, Row]:
-        unwell = ailments(ports)
-        by_model: dict[str, list[Row]] = {}
-        for (credential_id, model), row in unwell.items():
-            if model is not None:
-                by_model.setdefault(credential_id, []).append({"model": model, **row})
-        found = {}
-        for provider in ports.snapshot().providers.values():
-            for credential in provider.credentials:
-                found[str(credential.id)] = {
-                    "id": credential.id,
-                    "provider_name": provider.name,
-                    "label": credential.label,
-                    "enabled": credential.enabled,
-                    **unwell.get((credential.id, None), WELL),
-                    "models": by_model.get(credential.id, []),
-                }
-        return found
-
-    def one(credential_id: str) -> Row:
-        found = states().get(credential_id)
-        if found is None:
-            raise not_found("credential", credential_id)
-        return found
-
-    async def list_health(
-        limit: Limit = 100,
-        cursor: Cursor = "",
-        provider_name: Text = None,
-        state: Literal["healthy", "cooldown", "disabled"] | None = None,
-    ) -> dict[str, Any]:
-        found, begin = states(), after(cursor)
-        rows = [
-            found[name]
-            for name in sorted(found)
-            if name > begin
-            and (provider_name is None or found[name]["provider_name"] == provider_name)
-            and (state is None or found[name]["state"] == state)
-        ]
-        return listed(rows[: limit + 1], limit, lambda row: cursor_of(row["id"]))
-
-    async def read_health(row_id: Id) -> Row:
-        return one(row_id)
-
-    async def change_health(request: Request, row_id: Id, body: HealthPatch) -> Row:
-        before = one(row_id)
-        if body.state == "healthy":
-            ports.board.health.enable(CredentialId(row_id))
-        else:
-            ports.board.health.disable(CredentialId(row_id), body.reason)
-        ports.health_changed()
-        await ports.desk.record(caller_of(request).actor, body.state, "health", before["id"])
-        return one(row_id)
-
-    add = router.add_api_route
-    add("/admin/health", list_health, response_model=Listed[CredentialHealth], operation_id="list_health",
-        summary="List how credentials are")  # fmt: skip
-    add("/admin/health/{id}", read_health, response_model=CredentialHealth, operation_id="get_health",
-        summary="Read how a credential is")  # fmt: skip
-    add("/admin/health/{id}", change_health, methods=["PATCH"], response_model=CredentialHealth,
-        operation_id="update_health", summary="Call a credential well, or switch it off")  # fmt: skip

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 
 from gproxy.admin.clerk import Clerk, etag
+from gproxy.admin.dashboard_routes import Period, Series, series_of
 from gproxy.admin.errors import Problem, not_found
 from gproxy.admin.fields import Flag, Moment, Name, Password, Shape, optional, secret
 from gproxy.admin.gate import Caller, Gate, caller_of, without_cookies
@@ -189,6 +190,12 @@ def add_routes(router: APIRouter, ports: Ports, gate: Gate) -> None:
         equal = {"user_id": caller_of(request).user_id, "model_served": model_served}
         return await summary_of(ports, since=since, until=until, equal=equal)
 
+    async def usage_series(
+        request: Request, since: Since = 0, until: Until = None, period: Period = "hour", model_served: Text = None
+    ) -> Row:
+        equal = {"user_id": caller_of(request).user_id, "model_served": model_served}
+        return await series_of(ports, since=since, until=until, period=period, by=None, equal=equal)
+
     async def models(request: Request) -> dict[str, Any]:
         user = await ports.desk.one("users", caller_of(request).user_id)
         if user is None:
@@ -215,5 +222,7 @@ def add_routes(router: APIRouter, ports: Ports, gate: Gate) -> None:
         summary="List one's attempts, newest first")  # fmt: skip
     add("/user/usages/summary", usage_summary, response_model=Summary, operation_id="own_usage_summary",
         summary="Sum up one's attempts")  # fmt: skip
+    add("/user/usages/series", usage_series, response_model=Series, operation_id="own_usage_series",
+        summary="One's figures over time")  # fmt: skip
     add("/user/models", models, response_model=OwnModels, operation_id="list_own_models",
         summary="The names one may call")  # fmt: skip

@@ -226,6 +226,14 @@ class Records(Protocol):
         """Sums of the hourly or daily rollups that start in [since, until)."""
         ...
 
+    async def latencies(self, period: str, since: int, until: int, equal: Values) -> list[Row]:
+        """How many whole answers of each hour or day that starts in [since, until) fell into which bucket."""
+        ...
+
+    async def health_changes(self, credential_id: str, page: Page, *, whole: bool) -> list[Row]:
+        """What a credential became and when, newest first; `whole`: leave out what concerns single models."""
+        ...
+
     async def requests(self, equal: Values, page: Page, *, bodies: bool) -> list[Row]:
         """Logged requests, newest first."""
         ...

@@ -1,26 +1,21 @@
-"""What was written down: the ledger, the audit log, drain reports, and the dashboard's sums. Read only."""
+"""What was written down: the ledger, the audit log, drain reports. Read only."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
-from pydantic import Field
 
 from gproxy.admin.errors import not_found
 from gproxy.admin.fields import Shown
 from gproxy.admin.paging import FAR, Cursor, Limit, Listed, Since, Until, cursor_of, given, listed, page_of
 from gproxy.admin.ports import Page, Ports, Row
-from gproxy.admin.upstream_resources import WELL, ailments
 
 Id = Annotated[str, Path(alias="id", max_length=500)]
 Text = Annotated[str | None, Query(max_length=500)]
-Period = Literal["hour", "day"]
-Dimension = Literal["user_id", "provider_name", "model_served"]
 
 HOUR_US: Final = 3_600_000_000
 DAY_US: Final = 24 * HOUR_US
-_MOST_BUCKETS: Final = 2000
 
 
 class Usage(Shown):
@@ -82,46 +77,6 @@ class Summary(Figures):
     until: int
 
 
-class Overview(Summary):
-    """The whole at a glance."""
-
-    success_rate: float | None
-    users: int = Field(description="Users with at least one attempt.")
-    models: int
-    providers: int
-    in_flight: int
-    credentials: dict[str, int] = Field(description="How many are healthy, in cooldown, disabled.")
-
-
-class Point(Figures):
-    """One bucket."""
-
-    starts_at: int
-    group: str | None
-
-
-class Series(Shown):
-    """Buckets in the order of time; those without attempts are left out."""
-
-    period: Period
-    bucket_us: int
-    points: list[Point]
-
-
-class Top(Figures):
-    """One of the largest."""
-
-    group: str
-    name: str
-
-
-class Tops(Shown):
-    """The largest first."""
-
-    by: Dimension
-    items: list[Top]
-
-
 class Audit(Shown):
     """One write or reveal; secrets are masked."""
 
@@ -156,10 +111,20 @@ async def usages_page(
     return listed(rows, limit, lambda row: cursor_of(row["at"], row["attempt_id"]))
 
 
+def span_of(since: int, until: int) -> tuple[str, int, int]:
+    """The coarsest rollups that cover [since, until) exactly, from the hour in which it begins: period, since, until.
+
+    Whole days are a twenty-fourth of the rows to add up.
+    """
+    if since % DAY_US == 0 and until % DAY_US == 0:
+        return "day", since, until
+    return "hour", since - since % HOUR_US, until
+
+
 async def summary_of(ports: Ports, *, since: int, until: int | None, equal: dict[str, Any]) -> Row:
-    """Sums of the hourly rollups."""
+    """Sums of the hourly rollups, or of the daily ones where whole days are asked for."""
     until = ports.clock.now_us() + HOUR_US if until is None else until
-    rows = await ports.records.totals("hour", since - since % HOUR_US, until, (), given(equal))
+    rows = await ports.records.totals(*span_of(since, until), (), given(equal))
     return {**rows[0], "since": since, "until": until}
 
 
@@ -257,80 +222,3 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
         summary="List how processes ended, newest first")  # fmt: skip
     add("/admin/shutdowns/{id}", read_shutdown, response_model=Shutdown, operation_id="get_shutdown",
         summary="Read a drain report")  # fmt: skip
-    _add_dashboard(router, ports)
-
-
-def _add_dashboard(router: APIRouter, ports: Ports) -> None:
-    async def overview(since: Since = 0, until: Until = None) -> Row:
-        summary = await summary_of(ports, since=since, until=until, equal={})
-        start, end = since - since % HOUR_US, summary["until"]
-
-        async def distinct(column: str) -> int:
-            return len(await ports.records.totals("hour", start, end, (column,), {}))
-
-        attempts = summary["attempts"]
-        unwell = ailments(ports)
-        states = {"healthy": 0, "cooldown": 0, "disabled": 0}
-        for provider in ports.snapshot().providers.values():
-            for credential in provider.credentials:
-                health = unwell.get((credential.id, None), WELL)
-                states[health["state"] if credential.enabled else "disabled"] += 1
-        return {
-            **summary,
-            "success_rate": None if not attempts else (attempts - summary["failures"]) / attempts,
-            "users": await distinct("user_id"),
-            "models": await distinct("model_served"),
-            "providers": await distinct("provider_name"),
-            "in_flight": len(ports.in_flight),
-            "credentials": states,
-        }
-
-    async def series(
-        since: Since = 0,
-        until: Until = None,
-        period: Period = "hour",
-        by: Dimension | None = None,
-        user_id: Text = None,
-        provider_name: Text = None,
-        model_served: Text = None,
-    ) -> Row:
-        size = HOUR_US if period == "hour" else DAY_US
-        end = ports.clock.now_us() + size if until is None else until
-        equal = {"user_id": user_id, "provider_name": provider_name, "model_served": model_served}
-        columns = ("starts_at",) if by is None else ("starts_at", by)
-        start = max(since - since % size, end - _MOST_BUCKETS * size)
-        rows = await ports.records.totals(period, start, end, columns, given(equal))
-        points = [{**row, "group": None if by is None else row[by]} for row in rows]
-        return {"period": period, "bucket_us": size, "points": points}
-
-    async def top(
-        by: Dimension,
-        since: Since = 0,
-        until: Until = None,
-        order: Literal["cost", "attempts", "failures", "tokens"] = "cost",
-        limit: Annotated[int, Query(ge=1, le=100)] = 10,
-    ) -> Row:
-        end = ports.clock.now_us() + HOUR_US if until is None else until
-        rows = await ports.records.totals("hour", since - since % HOUR_US, end, (by,), {})
-
-        def size(row: Row) -> int:
-            if order == "tokens":
-                return int(row["input_tokens"]) + int(row["output_tokens"])
-            return int(row["cost_nano_usd" if order == "cost" else order])
-
-        rows = sorted(rows, key=size, reverse=True)[:limit]
-        for row in rows:
-            row["group"] = row["name"] = row[by]
-            if by == "user_id":
-                user = await ports.desk.one("users", row[by])
-                row["name"] = row[by] if user is None else user["name"]
-        return {"by": by, "items": rows}
-
-    add = router.add_api_route
-    add("/admin/dashboard/overview", overview, response_model=Overview, operation_id="dashboard_overview",
-        summary="The figures of a span of time")  # fmt: skip
-    add("/admin/dashboard/series", series, response_model=Series, operation_id="dashboard_series",
-        summary="Figures over time, in total or by user, provider or model",
-        description=f"At most the last {_MOST_BUCKETS} buckets.")  # fmt: skip
-    add("/admin/dashboard/top", top, response_model=Tops, operation_id="dashboard_top",
-        summary="The largest users, providers or models")  # fmt: skip

@@ -198,6 +198,7 @@ class Exchange:
         "stream",
         "tokens_in",
         "tokens_out",
+        "tokens_seen",
         "upstream_status",
         "waiting",
     )
@@ -247,6 +248,8 @@ class Exchange:
         self.first_byte_at: float | None = None
         self.tokens_in = 0
         self.tokens_out = 0
+        self.tokens_seen = 0
+        """Output of the stream that is running, as of the last progress record: for onlookers, not for the bill."""
         self.cost_nano_usd = 0
         self.outcome = "refused"
         self.failure: Failure | None = None

@@ -59,6 +59,7 @@ class Pulse:
             record = progress_of(flow.attempt, flow.reading, now_us)
             if record is not None:
                 self._journal.progress(record)
+                flow.exchange.tokens_seen = record.output_tokens or 0
             if now - flow.last_at >= KEEP_ALIVE_AFTER and flow.client.started and not flow.client.gone:
                 filler = flow.reading.keep_alive()
                 if filler:

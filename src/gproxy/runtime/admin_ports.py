@@ -50,6 +50,8 @@ from gproxy.storage.changes import revision as current_revision
 from gproxy.storage.engine import Transaction
 from gproxy.storage.errors import Conflict, DatabaseUnavailable, Poison, SealError
 from gproxy.storage.export import export_seed
+from gproxy.storage.health import health_changes
+from gproxy.storage.latencies import latencies
 from gproxy.storage.merging import Merger
 from gproxy.storage.sealing import hash_password, password_matches
 from gproxy.storage.settings import load_settings, put_settings
@@ -64,7 +66,7 @@ _PASSWORDS_AT_ONCE: Final = 2
 """Hashes under way: each takes 19 MiB and 30 ms, and the data plane wants its cores."""
 
 _STORED_TEXTS: Final = {
-    "retention_days": "Days for which request logs are kept, 30 unless set, and usage rows, which stay unless set.",
+    "retention_days": "Days for which request logs and the history of credentials are kept, 30 unless set, and usage rows, which stay unless set.",
     "body_retention_days": "Days for which the bodies of request logs are kept; 7 unless set.",
     "usage_retention_days": "Days for which usage rows are kept; `retention_days` unless set. What was spent and the totals stay.",
     "trail_share": "Share (0 to 1) of the requests that went well whose decision trail is kept, beside all failures; 0 unless set.",
@@ -439,6 +441,21 @@ class SqlRecords:
             row["cost"] = resources.usd(each.cost_nano_usd)
             rows.append(row)
         return rows
+
+    async def latencies(self, period: str, since: int, until: int, equal: Values) -> list[Row]:
+        """Counts by duration."""
+        with _translated():
+            found = await latencies(self._db, period=period, since=since, until=until, equal=equal)
+        return [asdict(row) for row in found]
+
+    async def health_changes(self, credential_id: str, page: Page, *, whole: bool) -> list[Row]:
+        """What a credential became."""
+        with _translated():
+            found = await health_changes(
+                self._db, credential_id, since=page.since, until=page.until, before=page.before, limit=page.limit,
+                whole=whole,
+            )  # fmt: skip
+        return [asdict(row) for row in found]
 
     async def requests(self, equal: Values, page: Page, *, bodies: bool) -> list[Row]:
         """Logged requests, newest first."""

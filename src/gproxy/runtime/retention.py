@@ -10,6 +10,7 @@ from gproxy.clock import Clock
 from gproxy.snapshot import Snapshot
 from gproxy.storage import request_log
 from gproxy.storage.engine import Database
+from gproxy.storage.health import delete_changes_before
 from gproxy.storage.trails import delete_trails_before
 from gproxy.storage.usage import SqlLedger
 from gproxy.workers.retention import Shelf
@@ -77,6 +78,11 @@ def shelves(db: Database, ledger: SqlLedger, snapshot: Callable[[], Snapshot], c
             "request_logs",
             older_than(log_days),
             lambda before, limit: request_log.delete_logs_before(db, before, limit),
+        ),
+        Shelf(
+            "credential_history",
+            older_than(log_days),
+            lambda before, limit: delete_changes_before(db, before, limit),
         ),
         Shelf(
             "request_trails",

@@ -132,6 +132,20 @@ credential_statuses = _table(
     PrimaryKeyConstraint("credential_id", "scope"),
 )
 
+# What the statuses above were before, for as long as request logs are kept. No foreign key, for the same reason.
+credential_history = _table(
+    "credential_history",
+    _id(),
+    _need("credential_id", ID),
+    _need("scope", NAME),
+    _need("at", BigInteger),
+    _need("state", WORD),
+    Column("until", BigInteger),
+    Column("reason", Text),
+    Index(None, "credential_id", "at", "id"),
+    Index(None, "at", "id"),
+)
+
 models = _table(
     "models",
     _id(),
@@ -314,6 +328,19 @@ usage_rollups = _table(
     _need("reasoning_tokens", BigInteger),
     _need("cost_nano_usd", BigInteger),
     PrimaryKeyConstraint("period", "starts_at", "user_id", "provider_name", "model_served"),
+)
+
+# How many whole answers took how long; `bucket` is a number of `ledger.latency`.
+latency_rollups = _table(
+    "latency_rollups",
+    _need("period", String(4)),  # hour or day, UTC
+    _need("starts_at", BigInteger),
+    _need("provider_name", NAME),
+    _need("model_served", NAME),
+    _need("bucket", SmallInteger),
+    _need("first_bytes", BigInteger),
+    _need("totals", BigInteger),
+    PrimaryKeyConstraint("period", "starts_at", "provider_name", "model_served", "bucket"),
 )
 
 # What retention has taken out of `usages`, and what a seed file said had been spent before.

@@ -20,12 +20,10 @@ from gproxy.ledger.store import Position
 from gproxy.storage import sql
 from gproxy.storage.database_counters import drop_landed, lock_accounts
 from gproxy.storage.engine import LONGEST_STATEMENT, Database, Session
+from gproxy.storage.latencies import DAY_US, HOUR_US, count_latencies
 from gproxy.storage.retry import Retry
 from gproxy.storage.usage_values import COLUMNS, ROLLUP_KEY, ROLLUP_SUMS, Values, checked, fault_of
 from gproxy.storage.users import QUOTA_COLUMNS
-
-HOUR_US: Final = 3_600_000_000
-DAY_US: Final = 24 * HOUR_US
 
 _QUARANTINED_TEXT: Final = 4096
 
@@ -90,6 +88,7 @@ class SqlLedger:
             await tx.executemany(sql.insert("usages", COLUMNS), [values for _, values in new])
             await self._charge(tx, fresh)
             await _roll_up(tx, fresh)
+            await count_latencies(tx, fresh)
             if self.shared:
                 await drop_landed(tx, [row.attempt_id for row in fresh if row.cost_nano_usd])
             held = None if self.held is None else self.held()

@@ -1,0 +1,71 @@
+"""The dashboard's figures, against the rows they are made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+
+from gproxy.ledger.latency import bucket_of
+from gproxy.storage.latencies import DAY_US, HOUR_US
+from gproxy.storage.usage import SqlLedger
+from tests.admin.conftest import ALICE_KEY, House
+from tests.storage.rows import usage_row
+
+BASE = 20_000 * DAY_US
+
+
+async def read(client: httpx2.AsyncClient, path: str, **query: Any) -> dict[str, Any]:
+    answer = await client.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_latency_over_time(house: House, root: httpx2.AsyncClient) -> None:
+    rows = [usage_row(at=BASE + each, first_byte_ms=20, total_ms=100) for each in range(19)]
+    rows.append(usage_row(at=BASE + HOUR_US, first_byte_ms=None, total_ms=5000, provider_name="slow"))
+    rows.append(usage_row(at=BASE + HOUR_US, outcome="failed", total_ms=1))
+    await SqlLedger(house.world.db).insert_usages(rows, None)
+    span = {"since": BASE + 1, "until": BASE + DAY_US}
+    told = await read(root, "/admin/dashboard/latency", **span)
+    bounds = told["bounds_ms"]
+    assert told["bucket_us"] == HOUR_US
+    assert (told["first_byte"]["count"], told["total"]["count"]) == (19, 20)
+    assert told["first_byte"]["counts"] == [[bucket_of(20), 19]]
+    assert bounds[bucket_of(100) - 1] < told["total"]["p50"] <= bounds[bucket_of(100)]
+    assert bounds[bucket_of(5000) - 1] < told["total"]["p99"] <= bounds[bucket_of(5000)]
+    assert [(point["starts_at"], point["total"]["count"]) for point in told["points"]] == [
+        (BASE, 19),
+        (BASE + HOUR_US, 1),
+    ]
+    assert told["points"][1]["first_byte"] == {
+        "count": 0, "p50": None, "p90": None, "p95": None, "p99": None, "counts": [],
+    }  # fmt: skip
+    slow = await read(root, "/admin/dashboard/latency", provider_name="slow", **span)
+    assert (slow["total"]["counts"], slow["first_byte"]["counts"]) == ([[bucket_of(5000), 1]], [])
+    days = await read(root, "/admin/dashboard/latency", period="day", since=BASE, until=BASE + DAY_US)
+    assert [(point["starts_at"], point["total"]["count"]) for point in days["points"]] == [(BASE, 20)]
+    assert (await root.get("/admin/dashboard/latency", params={"period": "minute"})).status_code == 400
+
+
+async def test_whole_days_say_the_same_as_their_hours(house: House, root: httpx2.AsyncClient) -> None:
+    hours = (0, 1, 23, 24, 47)
+    rows = [usage_row(at=BASE + hour * HOUR_US, user_id=f"user-{hour % 2}") for hour in hours]
+    await SqlLedger(house.world.db).insert_usages(rows, None)
+    for path, query in (("overview", {}), ("top", {"by": "user_id"})):
+        whole = await read(root, f"/admin/dashboard/{path}", since=BASE, until=BASE + 2 * DAY_US, **query)
+        parts = await read(root, f"/admin/dashboard/{path}", since=BASE, until=BASE + 2 * DAY_US - 1, **query)
+        parts.pop("until", None), whole.pop("until", None)
+        assert whole == parts
+    one = await read(root, "/admin/dashboard/overview", since=BASE + 23 * HOUR_US, until=BASE + DAY_US)
+    assert (one["attempts"], one["users"]) == (1, 1)
+
+
+async def test_everybody_sees_their_own_course_only(house: House, root: httpx2.AsyncClient) -> None:
+    alice = (await read(root, "/admin/users/alice"))["id"]
+    rows = [usage_row(at=BASE, user_id=alice), usage_row(at=BASE + DAY_US, user_id=alice), usage_row(at=BASE)]
+    await SqlLedger(house.world.db).insert_usages(rows, None)
+    async with house.client(ALICE_KEY) as client:
+        told = await read(client, "/user/usages/series", period="day", since=BASE, until=BASE + 3 * DAY_US)
+    assert [(point["starts_at"], point["attempts"]) for point in told["points"]] == [(BASE, 1), (BASE + DAY_US, 1)]
