@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.process import rig
+from tests.process.browsing import chromium
 from tests.shared import shared_dir
 
 
@@ -20,6 +22,13 @@ def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Vendor]:
 def gateway(tmp_path_factory: pytest.TempPathFactory, vendor: rig.Vendor) -> Iterator[rig.Gateway]:
     """One gateway for a module's tests; those that stop or break it start their own."""
     with rig.gateway(tmp_path_factory.mktemp("gateway"), rig.seed(vendor.port)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for a module's tests; each opens its own context."""
+    with chromium() as made:
         yield made
 
 

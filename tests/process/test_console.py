@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Response, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from tests.process import rig
+from tests.process.browsing import PASSWORD, ROOT_KEY, Watched, add, root
 
 pytestmark = pytest.mark.process
 
-PASSWORD = "correct horse battery staple"
-ROOT_KEY = "sk-root-0123456789abcdef"
 SEED = f"""
 [[users]]
 name = "root"
@@ -45,7 +42,7 @@ members = [
 """
 PAGES = (
     "overview", "live", "providers", "providers/main", "models", "users", "users/alice", "requests", "usage",
-    "playground", "shutdowns", "audit", "settings", "account",
+    "playground", "shutdowns", "audit", "revisions", "settings", "account",
 )  # fmt: skip
 CORPUS = (
     "<script>alert(1)</script>",
@@ -62,16 +59,6 @@ AXE = rig.ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    rig.needed("chromium", there=path is not None)
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield made
-        made.close()
-
-
-@pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, vendor: rig.Vendor) -> Iterator[rig.Gateway]:
     with rig.gateway(tmp_path_factory.mktemp("console"), rig.seed(vendor.port, SEED)) as made:
         for model in ("main/sim-model", "fast", "main/no-such-model"):
@@ -82,52 +69,6 @@ def house(tmp_path_factory: pytest.TempPathFactory, vendor: rig.Vendor) -> Itera
         yield made
 
 
-class Watched:
-    """A page, and everything on it that must not happen."""
-
-    def __init__(self, context: BrowserContext, gateway: rig.Gateway) -> None:
-        self.gateway = gateway
-        self.faults: list[str] = []
-        self.page = context.new_page()
-        self.page.set_default_timeout(10_000)
-        self.page.on("dialog", self._dialog)
-        self.page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
-        self.page.on("console", lambda line: self._said(line.text))
-        self.page.on("response", self._came)
-        self.page.add_init_script(
-            "addEventListener('securitypolicyviolation', (e) => console.error('POLICY ' + e.violatedDirective + ' ' + e.blockedURI))"
-        )
-
-    def _dialog(self, dialog: Dialog) -> None:
-        self.faults.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    def _said(self, text: str) -> None:
-        if "POLICY" in text or "Content Security Policy" in text:
-            self.faults.append(text)
-
-    def _came(self, response: Response) -> None:
-        if not response.url.startswith((self.gateway.url, "blob:")):
-            self.faults.append(f"another host: {response.url}")
-        if response.status >= 500:
-            self.faults.append(f"{response.status} {response.url}")
-
-    def open(self, path: str) -> Page:
-        self.page.goto(f"{self.gateway.url}/console/{path}")
-        self.page.locator("main#main h1").wait_for()
-        expect(self.page.locator(".skeleton")).to_have_count(0)
-        return self.page
-
-    def sign_in(self, name: str = "root") -> Page:
-        page = self.page
-        page.goto(f"{self.gateway.url}/")
-        page.get_by_label("Name").fill(name)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
-        page.locator("main#main h1").wait_for()
-        return page
-
-
 @pytest.fixture
 def watched(browser: Browser, house: rig.Gateway) -> Iterator[Watched]:
     context = browser.new_context(locale="en-US", viewport={"width": 1280, "height": 900})
@@ -135,28 +76,6 @@ def watched(browser: Browser, house: rig.Gateway) -> Iterator[Watched]:
     yield made
     context.close()
     assert made.faults == []
-
-
-def root(
-    gateway: rig.Gateway, method: str, path: str, body: object = None, status: int | None = None
-) -> dict[str, object]:
-    code, _, content = gateway.request(method, path, body, key=ROOT_KEY)
-    assert status is None or code == status, (path, code, content)
-    found: dict[str, object] = json.loads(content) if content else {}
-    return found
-
-
-def add(page: Page, opener: str, **fields: str) -> None:
-    """Open an editor, fill it by the names of its fields, and save."""
-    page.get_by_role("button", name=opener, exact=True).first.click()
-    sheet = page.get_by_role("dialog")
-    for name, value in fields.items():
-        control = sheet.locator(f'[name="{name}"]')
-        if control.evaluate("(each) => each.tagName") == "SELECT":
-            control.select_option(value)
-        else:
-            control.fill(value)
-    sheet.get_by_role("button", name="Create", exact=True).click()
 
 
 def test_from_an_empty_provider_to_a_first_request(watched: Watched, vendor: rig.Vendor) -> None:
@@ -171,7 +90,7 @@ def test_from_an_empty_provider_to_a_first_request(watched: Watched, vendor: rig
     )
     page.get_by_role("heading", name="fresh", exact=True).wait_for()
     add(page, "Add credential", label="first", **{"fields.api_key": f"{rig.VENDOR_KEY}-9"})
-    page.get_by_text("first", exact=True).wait_for()
+    page.get_by_role("region", name="Credentials").get_by_text("first", exact=True).wait_for()
     page.get_by_role("button", name="Test", exact=True).click()
     page.get_by_text("Works:").wait_for()
 
@@ -233,7 +152,17 @@ def test_what_others_wrote_is_only_text(watched: Watched) -> None:
         }
         house.request("POST", "/v1/chat/completions", said)
     page = watched.sign_in()
-    for path in ("overview", "models", "users", "users/alice", "providers/other", "requests", "audit", "usage"):
+    for path in (
+        "overview",
+        "models",
+        "users",
+        "users/alice",
+        "providers/other",
+        "requests",
+        "audit",
+        "revisions",
+        "usage",
+    ):
         watched.open(path)
     watched.open("users/" + "u1%20%22%3E%3Cimg%20src%3Dx%20onerror%3Dalert(2)%3E")
     page.get_by_role("heading", name='"><img src=x').wait_for()

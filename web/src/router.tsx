@@ -25,6 +25,7 @@ export const routes = [
   page("/playground", () => import("./pages/playground"), "PlaygroundPage"),
   page("/shutdowns", () => import("./pages/shutdowns"), "ShutdownsPage"),
   page("/audit", () => import("./pages/audit"), "AuditPage"),
+  page("/revisions", () => import("./pages/revisions"), "RevisionsPage"),
   page("/settings", () => import("./pages/settings"), "SettingsPage"),
   page("/account", () => import("./pages/account"), "AccountPage"),
 ];

@@ -1,6 +1,6 @@
 /** The frame around every page: navigation, palette, language and theme, toasts, and the door. */
 import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
-import { Activity, BarChart3, BookOpen, Boxes, FlaskConical, Gauge, Languages, LogOut, Menu, Moon, Network, Power, ScrollText, Search, Settings, Sun, SunMoon, TriangleAlert, User, Users, X, type LucideIcon } from "lucide-react";
+import { Activity, BarChart3, BookOpen, Boxes, FlaskConical, Gauge, History, Languages, LogOut, Menu, Moon, Network, Power, ScrollText, Search, Settings, Sun, SunMoon, TriangleAlert, User, Users, X, type LucideIcon } from "lucide-react";
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
@@ -9,7 +9,7 @@ import { setLanguage, setTheme, usePrefs, type TextKey } from "./lib/prefs";
 import { signedOut, useSession } from "./lib/session";
 import { dismiss, useToasts } from "./lib/toast";
 import { SignIn } from "./pages/sign-in";
-import { cx, IconButton } from "./ui/base";
+import { Button, cx, IconButton } from "./ui/base";
 import { Dialog } from "./ui/dialog";
 import { Palette } from "./ui/palette";
 
@@ -26,7 +26,7 @@ export const PLACES: { head: TextKey | null; places: Place[] }[] = [
   ] },
   { head: "nav.operate", places: [
     { to: "/shutdowns", text: "nav.shutdowns", icon: Power }, { to: "/audit", text: "nav.audit", icon: BookOpen },
-    { to: "/settings", text: "nav.settings", icon: Settings },
+    { to: "/revisions", text: "nav.revisions", icon: History }, { to: "/settings", text: "nav.settings", icon: Settings },
   ] },
   { head: "nav.own", places: [{ to: "/account", text: "nav.account", icon: User, everyone: true }] },
 ];
@@ -165,6 +165,7 @@ function Toasts() {
         <div key={toast.id} className={cx("flex w-full items-start gap-2 rounded-lg border p-3 shadow-lg", toast.kind === "bad" ? "border-bad bg-bad-soft text-bad" : "border-line bg-panel")}>
           {toast.kind === "bad" && <TriangleAlert size={17} className="mt-0.5 shrink-0" aria-hidden />}
           <span className="min-w-0 flex-1 break-words">{toast.text}</span>
+          {toast.undo && <Button small onClick={() => { dismiss(toast.id); void toast.undo?.(); }}>{t("do.undo")}</Button>}
           <IconButton label={t("do.close")} className="-m-1.5 size-7" onClick={() => dismiss(toast.id)}><X size={15} aria-hidden /></IconButton>
         </div>
       ))}

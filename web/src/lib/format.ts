@@ -16,7 +16,6 @@ export function usd(value: string | number | null | undefined): string {
 }
 
 export const moment = (us: number) => new Intl.DateTimeFormat(locale(), { dateStyle: "medium", timeStyle: "medium" }).format(us / 1000);
-export const clock = (us: number) => new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false }).format(us / 1000);
 export const short = (us: number) =>
   new Intl.DateTimeFormat(locale(), { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false }).format(us / 1000);
 
@@ -30,11 +29,6 @@ export function bucket(us: number, period: "hour" | "day"): string {
   const options: Intl.DateTimeFormatOptions =
     period === "day" ? { month: "short", day: "numeric", timeZone: "UTC" } : { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false };
   return new Intl.DateTimeFormat(locale(), options).format(us / 1000);
-}
-
-/** The value below which the given share of the sorted values lies; null of nothing. */
-export function quantile(sorted: number[], share: number): number | null {
-  return sorted.length ? (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? null) : null;
 }
 export const nowUs = () => Date.now() * 1000;
 export const HOUR = 3_600_000_000;

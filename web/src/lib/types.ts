@@ -66,7 +66,7 @@ export type RequestRead = { request_id: string; downstream: Logged | null; upstr
 export type Happened = { request_id: string; steps: string[]; error_text: string | null };
 export type InFlight = {
   request_id: string; method: string; path: string; user_name: string | null; operation: string; dialect: string;
-  model_asked: string; provider_name: string | null; streamed: boolean; attempts: number; age_ms: number; answering: boolean;
+  model_asked: string; provider_name: string | null; streamed: boolean; attempts: number; age_ms: number; answering: boolean; output_tokens: number;
 };
 export type Readiness = { status: string; state: string; in_flight: number; checks: Record<string, { status: string; detail?: string }> };
 export type Shutdown = { id: string; at: number; signal_name: string | null; exit_code: number; duration_ms: number; report: Record<string, unknown> };
@@ -74,6 +74,23 @@ export type Audit = {
   id: string; at: number; actor_name: string; address: string | null; action: string; resource: string;
   resource_id: string | null; before: Record<string, unknown> | null; after: Record<string, unknown> | null;
 };
+export type Revision = {
+  revision: number; at: number; actor_id: string | null; actor_name: string; address: string | null; action: string; row_count: number;
+};
+export type RevisionChange = {
+  resource: string; id: string; name: string; action: "create" | "update" | "delete";
+  before: Record<string, unknown> | null; after: Record<string, unknown> | null;
+};
+export type RevisionRead = Revision & { changes: RevisionChange[] };
+export type RolledBack = { applied: boolean; revision: number; changes: RevisionChange[] };
+/** How long whole answers took, in milliseconds; `counts` are pairs of a bucket's number and how many fell into it. */
+export type Spread = { count: number; p50: number | null; p90: number | null; p95: number | null; p99: number | null; counts: [number, number][] };
+export type Latency = {
+  period: "hour" | "day"; bucket_us: number; bounds_ms: number[]; first_byte: Spread; total: Spread;
+  points: { starts_at: number; first_byte: Spread; total: Spread }[];
+};
+export type HealthChange = { id: string; at: number; model: string | null; state: Health["state"]; until: number | null; reason: string | null };
+export type HealthHistory = Page<HealthChange> & { before: HealthChange | null };
 export type Setting = {
   name: string; type: string[]; value: string | number | boolean | null; default: string | null; in_force: string | null;
   origin: string; needs_restart: boolean; text: string;

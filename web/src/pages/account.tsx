@@ -8,6 +8,7 @@ import { expire, useSession } from "../lib/session";
 import type { Figures, OwnModel, Quota, Usage } from "../lib/types";
 import { Badge, Button, Card, Empty, PageHead, Skeleton, Tabs } from "../ui/base";
 import { Editor } from "../ui/form";
+import { BurnDown } from "./burn-down";
 import { Keys } from "./keys";
 import { UsageDetail, UsageTable } from "./requests";
 import { Budget } from "./users";
@@ -27,7 +28,7 @@ export function AccountPage() {
     <>
       <PageHead title={t("account.title")} text={me?.name}><Button onClick={() => setChanging(true)}>{t("account.password")}</Button></PageHead>
       <div className="mb-4 grid gap-4 md:grid-cols-2">
-        <Card title={t("word.budget")}><div className="p-4">{quota.data ? <Budget row={quota.data} /> : <Skeleton lines={1} className="p-0" />}</div></Card>
+        <Card title={t("word.budget")}><div className="p-4">{quota.data ? <><Budget row={quota.data} /><BurnDown row={quota.data} path="/user/usages/series" /></> : <Skeleton lines={1} className="p-0" />}</div></Card>
         <Card title={t("account.month")}>
           {sums.data ? (
             <dl className="grid grid-cols-3 gap-3 p-4">

@@ -6,8 +6,9 @@ import { useRows } from "../lib/data";
 import { moment, short } from "../lib/format";
 import { usePrefs } from "../lib/prefs";
 import type { Audit } from "../lib/types";
-import { Badge, Card, cx, Empty, Field, PageHead } from "../ui/base";
+import { Badge, Card, Empty, Field, PageHead } from "../ui/base";
 import { Dialog } from "../ui/dialog";
+import { Diff } from "../ui/diff";
 import { Table } from "../ui/table";
 
 const RESOURCES = ["providers", "credentials", "models", "aliases", "routes", "users", "keys", "permissions", "file_permissions", "rate_limits", "quotas", "settings", "health", "configuration"];
@@ -51,25 +52,4 @@ function nameOf(row: Audit): string {
   const shown = { ...row.before, ...row.after };
   const name = shown["name"] ?? shown["alias"] ?? shown["model_id"] ?? shown["label"] ?? shown["model_pattern"] ?? row.resource_id;
   return typeof name === "string" ? name : "–";
-}
-
-/** Two states of a row, field by field; what is the same is dimmed. */
-export function Diff({ before, after }: { before: Record<string, unknown> | null; after: Record<string, unknown> | null }) {
-  const { t } = usePrefs();
-  const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])];
-  const show = (value: unknown) => (value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value));
-  if (!names.length) return <p className="text-muted">{t("audit.nodiff")}</p>;
-  return (
-    <ul className="space-y-2">
-      {names.map((name) => {
-        const [old, now] = [show(before?.[name]), show(after?.[name])];
-        return (
-          <li key={name} className={cx("rounded-lg border border-line p-2", old === now && "text-muted")}>
-            <div className="mono text-sm">{name}</div>
-            {old === now ? <div className="break-all">{old || "–"}</div> : <>{old && <div className="rounded bg-bad-soft px-1.5 break-all text-bad">− {old}</div>}{now && <div className="mt-0.5 rounded bg-good-soft px-1.5 break-all text-good">+ {now}</div>}</>}
-          </li>
-        );
-      })}
-    </ul>
-  );
 }

@@ -3,15 +3,15 @@ import { KeyRound, Plus } from "lucide-react";
 import { useState } from "react";
 
 import { api, at } from "../lib/api";
-import { useAll, useRefresh, words } from "../lib/data";
+import { useAll, words } from "../lib/data";
 import { ms, short } from "../lib/format";
 import { t as say_, usePrefs } from "../lib/prefs";
-import { say } from "../lib/toast";
 import type { Channel, Credential, Provider, Tested } from "../lib/types";
-import { Badge, Button, Card, Empty, Switch, type Tone } from "../ui/base";
-import { Confirm, SecretOnce } from "../ui/dialog";
+import { Badge, Button, Card, Empty, type Tone } from "../ui/base";
 import { Editor, type Spec } from "../ui/form";
 import { Table } from "../ui/table";
+import { HealthTimeline } from "./health-timeline";
+import { EnabledSwitch, RowActs, SecretDialogs, useSecretRows } from "./secrets";
 
 export const useCredentials = (provider?: string) => useAll<Credential>("credentials", { provider_name: provider });
 const TONES: Record<string, Tone> = { healthy: "good", cooldown: "warn", disabled: "bad" };
@@ -46,11 +46,9 @@ const valuesOf = (row: Credential) => ({ label: row.label ?? "", weight: String(
 
 export function Credentials({ provider, channel }: { provider: Provider; channel: Channel | undefined }) {
   const { t } = usePrefs();
-  const refresh = useRefresh();
   const all = useCredentials(provider.name);
-  const [editing, setEditing] = useState<Credential | "new" | null>(null);
-  const [deleting, setDeleting] = useState<Credential | null>(null);
-  const [shown, setShown] = useState<string | null>(null);
+  const rows = useSecretRows<Credential>(at("credentials"));
+  const { editing, setEditing } = rows;
   const [testing, setTesting] = useState<string | null>(null);
   const [tested, setTested] = useState<Record<string, Tested | string>>({});
   const nameOf = (row: Credential) => row.label ?? Object.values(row.fields ?? {})[0] ?? row.id;
@@ -64,17 +62,10 @@ export function Credentials({ provider, channel }: { provider: Provider; channel
       setTested((before) => ({ ...before, [row.id]: words(error) }));
     }
     setTesting(null);
-    await refresh();
-  };
-  const change = async (act: () => Promise<unknown>) => {
-    try {
-      await act();
-    } catch (error) {
-      say(words(error), "bad");
-    }
-    await refresh();
+    await rows.refresh();
   };
   return (
+    <>
     <Card title={t("word.credentials")} action={<Button small look="main" onClick={() => setEditing("new")}><Plus size={15} aria-hidden />{t("credential.add")}</Button>}>
       <Table
         label={t("word.credentials")} id={(row) => row.id}
@@ -103,15 +94,12 @@ export function Credentials({ provider, channel }: { provider: Provider; channel
             );
           } },
           { head: t("word.weight"), right: true, from: "md", cell: (row) => row.weight },
-          { head: t("word.on"), cell: (row) => <Switch label={`${t("word.enabled")}: ${nameOf(row)}`} checked={row.enabled} onChange={(enabled) => void change(() => api("PATCH", at("credentials", row.id), { body: { enabled }, version: row.version }))} /> },
+          { head: t("word.on"), cell: (row) => <EnabledSwitch rows={rows} row={row} name={nameOf(row)} /> },
           { head: "", right: true, cell: (row) => (
-            <span className="flex justify-end gap-1.5">
+            <RowActs rows={rows} row={row} reveal>
               <Button small busy={testing === row.id} onClick={() => void test(row)}>{t("credential.test")}</Button>
-              {row.health.state !== "healthy" && <Button small onClick={() => void change(() => api("PATCH", at("health", row.id), { body: { state: "healthy" } }))}>{t("health.heal")}</Button>}
-              <Button small onClick={() => void change(async () => setShown(Object.entries((await api<{ fields: Record<string, string> }>("POST", `${at("credentials", row.id)}/reveal`)).fields).map(([name, value]) => `${name}: ${value}`).join("\n")))}>{t("do.reveal")}</Button>
-              <Button small onClick={() => setEditing(row)}>{t("do.edit")}</Button>
-              <Button small look="danger" onClick={() => setDeleting(row)}>{t("do.delete")}</Button>
-            </span>
+              {row.health.state !== "healthy" && <Button small onClick={() => void rows.attempt(() => api("PATCH", at("health", row.id), { body: { state: "healthy" } }))}>{t("health.heal")}</Button>}
+            </RowActs>
           ) },
         ]}
       />
@@ -123,11 +111,11 @@ export function Credentials({ provider, channel }: { provider: Provider; channel
         <Editor title={t("credential.edit")} specs={[...common(), ...secretSpecs(channel).map((spec) => ({ ...spec, hint: t("credential.keep") }))]} version={editing.version}
           initial={valuesOf(editing)} onClose={() => setEditing(null)}
           save={(body, version) => api("PATCH", at("credentials", editing.id), { body, version })}
-          reload={async () => { const row = await api<Credential>("GET", at("credentials", editing.id)); return { values: valuesOf(row), version: row.version }; }} />
+          reload={async () => { const row = await rows.read(editing); return { values: valuesOf(row), version: row.version }; }} />
       )}
-      {shown !== null && <SecretOnce title={t("word.credential")} secret={shown} text={t("secret.audited")} onClose={() => setShown(null)} />}
-      {deleting && <Confirm what={t("credential.delete")} name={nameOf(deleting)} text={t("credential.delete.text")} onClose={() => setDeleting(null)}
-        onDo={async () => { await api("DELETE", at("credentials", deleting.id), { version: deleting.version }); await refresh(); }} />}
+      <SecretDialogs rows={rows} title={t("word.credential")} what={t("credential.delete")} text={t("credential.delete.text")} nameOf={nameOf} />
     </Card>
+    {(all.data ?? []).length > 0 && <HealthTimeline rows={all.data ?? []} nameOf={nameOf} />}
+    </>
   );
 }

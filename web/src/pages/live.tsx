@@ -70,6 +70,7 @@ export function LivePage() {
             { head: t("word.model"), wide: true, cell: (row) => <div><div>{row.model_asked || "–"}</div><div className="text-sm text-muted">{row.provider_name ?? t("live.choosing")}</div></div> },
             { head: t("word.dialect"), from: "md", cell: (row) => row.dialect },
             { head: t("live.call"), from: "lg", cell: (row) => <span className="mono">{row.method} {row.path}</span> },
+            { head: t("live.tokens"), right: true, cell: (row) => (row.output_tokens ? count(row.output_tokens) : "–") },
             { head: t("live.attempts"), right: true, from: "sm", cell: (row) => row.attempts },
             { head: t("word.state"), cell: (row) => <Badge tone={row.answering ? "good" : "accent"}>{row.answering ? (row.streamed ? t("live.streaming") : t("live.answering")) : t("live.waiting")}</Badge> },
           ]} />

@@ -1,4 +1,4 @@
-import { Plus, Route as RouteIcon, Tag, Trash2 } from "lucide-react";
+import { Plus, Route as RouteIcon, Tag } from "lucide-react";
 import { useState } from "react";
 
 import { api, at } from "../lib/api";
@@ -6,11 +6,12 @@ import { useAll, useRefresh, useRows, words } from "../lib/data";
 import { usd } from "../lib/format";
 import { t as say_, usePrefs } from "../lib/prefs";
 import { say } from "../lib/toast";
-import type { Alias, Explanation, Member, Model, Provider, Route, User } from "../lib/types";
-import { Badge, Button, Card, Empty, Field, IconButton, PageHead, Tabs, Trouble } from "../ui/base";
+import type { Alias, Explanation, Model, Provider, Route, User } from "../lib/types";
+import { Badge, Button, Card, Empty, Field, PageHead, Tabs, Trouble } from "../ui/base";
 import { Confirm } from "../ui/dialog";
 import { Editor, type Spec, type Values } from "../ui/form";
 import { Table } from "../ui/table";
+import { Members, readMembers } from "./members";
 import { ModelTable, priceBody, priceSpecs, priceText, priceValues } from "./model-table";
 import { DIALECTS } from "./provider-form";
 
@@ -67,14 +68,6 @@ function Aliases() {
   );
 }
 
-const readMembers = (text: string | boolean | undefined): Member[] => {
-  try {
-    return JSON.parse(typeof text === "string" ? text : "[]") as Member[];
-  } catch {
-    return [];
-  }
-};
-
 function Routes() {
   const { t } = usePrefs();
   const refresh = useRefresh();
@@ -110,40 +103,6 @@ function Routes() {
       {deleting && <Confirm what={t("route.delete")} name={deleting.name} text={t("route.delete.text")} onClose={() => setDeleting(null)}
         onDo={async () => { await api("DELETE", at("routes", deleting.id), { version: deleting.version }); await refresh(); }} />}
     </Card>
-  );
-}
-
-/** Tiers are tried in order; a member moves between them by its number or by dragging it onto another. */
-function Members({ models, members, onChange }: { models: Model[]; members: Member[]; onChange: (next: Member[]) => void }) {
-  const { t } = usePrefs();
-  const [dragged, setDragged] = useState<number | null>(null);
-  const put = (index: number, change: Partial<Member>) => onChange(members.map((each, at) => (at === index ? { ...each, ...change } : each)));
-  const tiers = [...new Set(members.map((each) => each.tier))].sort((a, b) => a - b);
-  return (
-    <fieldset className="rounded-lg border border-line p-3">
-      <legend className="px-1 text-sm font-medium">{t("route.members")}</legend>
-      {!members.length && <p className="mb-2 text-sm text-muted">{t("route.members.none")}</p>}
-      {tiers.map((tier) => (
-        <div key={tier} className="mb-3 rounded-lg bg-raised p-2" onDragOver={(event) => event.preventDefault()} onDrop={() => { if (dragged !== null) put(dragged, { tier }); setDragged(null); }}>
-          <div className="mb-1 text-xs font-medium text-muted">{t("route.tier.n", { n: tier })}</div>
-          {members.map((each, index) => each.tier === tier && (
-            <div key={index} draggable onDragStart={() => setDragged(index)} className="mb-1 flex flex-wrap items-center gap-2 rounded-lg border border-line bg-panel p-2">
-              <span className="mono min-w-0 flex-1 basis-40 break-all">{each.provider_name}/{each.model_id}</span>
-              <label className="flex items-center gap-1 text-sm">{t("route.tier")}<input type="number" min={0} className="field w-16 px-2" value={each.tier} onChange={(event) => put(index, { tier: Math.max(0, Number(event.target.value)) })} /></label>
-              <label className="flex items-center gap-1 text-sm">{t("word.weight")}<input type="number" min={0} className="field w-18 px-2" value={each.weight} onChange={(event) => put(index, { weight: Math.max(0, Number(event.target.value)) })} /></label>
-              <IconButton label={t("do.remove")} onClick={() => onChange(members.filter((_, at) => at !== index))}><Trash2 size={16} aria-hidden /></IconButton>
-            </div>
-          ))}
-        </div>
-      ))}
-      <select className="field" aria-label={t("route.members.add")} value="" onChange={(event) => {
-        const model = models.find((each) => each.id === event.target.value);
-        if (model) onChange([...members, { provider_name: model.provider_name, model_id: model.model_id, tier: 0, weight: 1 }]);
-      }}>
-        <option value="">{t("route.members.add")}</option>
-        {models.map((each) => <option key={each.id} value={each.id}>{each.provider_name}/{each.model_id}</option>)}
-      </select>
-    </fieldset>
   );
 }
 

@@ -1,13 +1,15 @@
+import { useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { CheckCircle2, Circle, RefreshCw } from "lucide-react";
-import { useMemo, useState, type ReactNode } from "react";
+import { useState, type ReactNode } from "react";
 
 import { useAll, useRead } from "../lib/data";
-import { bucket, clock, compact, count, DAY, HOUR, ms, nowUs, percent, quantile, usd } from "../lib/format";
+import { bucket, compact, count, DAY, HOUR, nowUs, percent, usd } from "../lib/format";
 import { usePrefs, type TextKey } from "../lib/prefs";
-import type { Overview, Page, Provider, Series, Top, Usage, User } from "../lib/types";
-import { Badge, Card, cx, Empty, IconButton, PageHead, Segmented, Skeleton, Trouble } from "../ui/base";
+import type { Overview, Provider, Series, Top, User } from "../lib/types";
+import { Badge, Card, cx, IconButton, PageHead, Segmented, Skeleton, Trouble } from "../ui/base";
 import { Chart, Legend } from "../ui/chart";
+import { LatencyCard } from "./latency";
 import { spread, stack } from "./series";
 
 type Range = "24h" | "7d" | "30d" | "90d";
@@ -32,7 +34,8 @@ export function OverviewPage() {
   const series = useRead<Series>("/admin/dashboard/series", { since, until, period }, refresh);
   const groups = useRead<Series>("/admin/dashboard/series", { since, until, period, by }, refresh);
   const top = useRead<{ items: Top[] }>("/admin/dashboard/top", { by, since, until, order: measure, limit: 8 }, refresh);
-  const latest = useRead<Page<Usage>>("/admin/usages", { since, limit: 500 }, refresh);
+  const providers = useAll<Provider>("providers");
+  const client = useQueryClient();
 
   const head = (
     <PageHead title={t("overview.title")} text={t("overview.text")}>
@@ -40,7 +43,7 @@ export function OverviewPage() {
       <select aria-label={t("overview.every")} className="field w-auto text-sm" value={every} onChange={(event) => setEvery(event.target.value)}>
         {Object.keys(EVERY).map((value) => <option key={value} value={value}>{value === "off" ? t("overview.manual") : t("overview.seconds", { n: value })}</option>)}
       </select>
-      <IconButton label={t("do.refresh")} onClick={() => { void overview.refetch(); void series.refetch(); void groups.refetch(); void top.refetch(); void latest.refetch(); }}><RefreshCw size={17} className={cx(overview.isFetching && "animate-spin")} aria-hidden /></IconButton>
+      <IconButton label={t("do.refresh")} onClick={() => { void client.invalidateQueries(); }}><RefreshCw size={17} className={cx(overview.isFetching && "animate-spin")} aria-hidden /></IconButton>
     </PageHead>
   );
   if (overview.isPending) return <>{head}<Skeleton lines={8} /></>;
@@ -78,10 +81,10 @@ export function OverviewPage() {
         } />
       </div>
       <div className="grid grid-cols-1 gap-4 lg:grid-cols-2">
-        <Card title={t("overview.overtime")}>
+        <Card className="lg:col-span-2" title={t("overview.overtime")}>
           <div className="p-3"><Chart label={t("overview.overtime")} stacked ticks={names} format={compact} colours={["var(--c2)", "var(--c4)"]} lines={[{ name: t("overview.ok"), values: at((point) => point.attempts - point.failures) }, { name: t("overview.bad"), values: at((point) => point.failures) }]} /></div>
         </Card>
-        <Latency rows={latest.data?.items} error={latest.error} since={since} until={until} />
+        <LatencyCard since={since} until={until} period={period} every={refresh.every} providers={providers.data ?? []} />
         <Card className="lg:col-span-2" title={t("overview.by")} action={
           <span className="flex flex-wrap gap-2">
             <Segmented label={t("word.measure")} value={measure} onChange={setMeasure} options={(["cost", "attempts", "tokens"] as const).map((value) => ({ value, label: t(`measure.${value}`) }))} />
@@ -118,45 +121,6 @@ function Figure({ name, value, note, tone }: { name: TextKey; value: string; not
       <div className={cx("nums mt-0.5 text-2xl font-semibold tracking-tight", tone === "bad" && "text-bad")}>{value}</div>
       {note && <div className="mt-1 text-xs text-muted">{note}</div>}
     </div>
-  );
-}
-
-/** Percentiles of the newest rows: the sums by the hour hold no latencies. */
-function Latency({ rows, error, since, until }: { rows: Usage[] | undefined; error: unknown; since: number; until: number }) {
-  const { t } = usePrefs();
-  const made = useMemo(() => {
-    const known = (rows ?? []).filter((row) => row.status >= 200 && row.status < 300);
-    const first = known.at(-1)?.at ?? since;
-    const from = Math.max(since, first), to = Math.min(until, nowUs());
-    const cells = Math.max(1, Math.min(24, known.length));
-    const width = Math.max(1, (to - from) / cells);
-    const boxes = Array.from({ length: cells }, () => ({ total: [] as number[], first: [] as number[] }));
-    for (const row of known) {
-      const box = boxes[Math.max(0, Math.min(cells - 1, Math.floor((row.at - from) / width)))];
-      box?.total.push(row.total_ms);
-      if (row.first_byte_ms !== null) box?.first.push(row.first_byte_ms);
-    }
-    const line = (pick: "total" | "first", share: number) => boxes.map((box) => quantile([...box[pick]].sort((a, b) => a - b), share));
-    const sorted = (pick: (row: Usage) => number | null) => known.map(pick).filter((value) => value !== null).sort((a, b) => a - b);
-    return {
-      count: known.length,
-      ticks: boxes.map((_, index) => (width < 120_000_000 ? clock(from + index * width) : bucket(from + index * width, "hour"))),
-      lines: [
-        { name: t("latency.first50"), values: line("first", 0.5) }, { name: t("latency.first95"), values: line("first", 0.95) },
-        { name: t("latency.total50"), values: line("total", 0.5) }, { name: t("latency.total95"), values: line("total", 0.95) },
-      ],
-      figures: [quantile(sorted((row) => row.first_byte_ms), 0.5), quantile(sorted((row) => row.first_byte_ms), 0.95), quantile(sorted((row) => row.total_ms), 0.5), quantile(sorted((row) => row.total_ms), 0.95)],
-    };
-  }, [rows, since, until, t]);
-  return (
-    <Card title={t("latency.title")} action={<span className="text-sm text-muted">{t("latency.note", { n: made.count })}</span>}>
-      {error ? <Trouble error={error} /> : !rows ? <Skeleton /> : made.count === 0 ? <Empty title={t("overview.nothing")} /> : (
-        <div className="p-3">
-          <Chart label={t("latency.title")} ticks={made.ticks} lines={made.lines} format={(value) => ms(value)} height={160} />
-          <Legend lines={made.lines.map((line, index) => ({ name: `${line.name} ${ms(made.figures[index])}` }))} />
-        </div>
-      )}
-    </Card>
   );
 }
 

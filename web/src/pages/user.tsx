@@ -10,8 +10,9 @@ import { say } from "../lib/toast";
 import type { FilePermission, Life, Permission, Provider, Quota, RateLimit, User } from "../lib/types";
 import { Badge, Button, Card, Empty, PageHead, Skeleton, Tabs, Trouble } from "../ui/base";
 import { Confirm } from "../ui/dialog";
-import { Editor, type Spec, type Values } from "../ui/form";
+import { assemble, Editor, type Spec, type Values } from "../ui/form";
 import { Table, type Column } from "../ui/table";
+import { BurnDown } from "./burn-down";
 import { Keys } from "./keys";
 import { Budget, userSpecs } from "./users";
 
@@ -43,7 +44,7 @@ export function UserPage() {
         <Button look="danger" onClick={() => setDeleting(true)}>{t("do.delete")}</Button>
       </PageHead>
       <Card className="mb-4" title={t("word.budget")} action={<Button small onClick={() => setBudget(true)}>{quota ? t("do.change") : t("quota.set")}</Button>}>
-        <div className="p-4"><Budget row={quota} /></div>
+        <div className="p-4"><Budget row={quota} />{quota && <BurnDown row={quota} path="/admin/dashboard/series" user={row.id} />}</div>
       </Card>
       <Tabs label={row.name} value={tab} onChange={setTab} options={[
         { value: "keys", label: t("word.keys") }, { value: "permissions", label: t("permissions.title") },
@@ -103,10 +104,18 @@ function Rows<T extends Life>({ resource, user, title, add, empty, emptyText, st
   const refresh = useRefresh();
   const all = useAll<T>(resource, { user_id: user.id });
   const [editing, setEditing] = useState<T | "new" | null>(null);
+  const restore = async (row: T) => {
+    try {
+      await api("POST", at(resource), { body: { ...assemble(specs, values(row)), user_id: user.id } });
+    } catch (error) {
+      say(words(error), "bad");
+    }
+    await refresh();
+  };
   const remove = async (row: T) => {
     try {
       await api("DELETE", at(resource, row.id), { version: row.version });
-      say(say_("state.deleted", { name: nameOf(row) }));
+      say(say_("state.deleted", { name: nameOf(row) }), "good", () => restore(row));
     } catch (error) {
       say(words(error), "bad");
     }

@@ -1,5 +1,5 @@
 /** Charts drawn as SVG by hand: stacked bars or lines over time, with a reading line, colours from the theme. */
-import { useLayoutEffect, useRef, useState } from "react";
+import { useLayoutEffect, useRef, useState, type RefObject } from "react";
 
 import { cx } from "./base";
 
@@ -9,6 +9,8 @@ export const colour = (index: number) => COLOURS[index % COLOURS.length] as stri
 
 type Props = {
   label: string; ticks: string[]; lines: Line[]; format: (value: number) => string; stacked?: boolean; height?: number; colours?: string[];
+  /** Which lines are only expected, not known: drawn dashed. */
+  dashed?: number[];
 };
 
 /** A round number at or above the largest value, so that the axis reads well. */
@@ -18,10 +20,10 @@ function ceiling(value: number): number {
   return ([1, 2, 2.5, 5, 10].find((step) => step * power >= value) ?? 10) * power;
 }
 
-export function Chart({ label, ticks, lines, format, stacked, height = 200, colours = COLOURS }: Props) {
+/** A box and how wide it is, for a picture that fills it. */
+export function useWidth(): [RefObject<HTMLDivElement | null>, number] {
   const box = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(600);
-  const [over, setOver] = useState<number | null>(null);
   useLayoutEffect(() => {
     const element = box.current;
     if (!element) return;
@@ -29,6 +31,12 @@ export function Chart({ label, ticks, lines, format, stacked, height = 200, colo
     watch.observe(element);
     return () => watch.disconnect();
   }, []);
+  return [box, width];
+}
+
+export function Chart({ label, ticks, lines, format, stacked, height = 200, colours = COLOURS, dashed }: Props) {
+  const [box, width] = useWidth();
+  const [over, setOver] = useState<number | null>(null);
 
   const sums = ticks.map((_, at) => lines.reduce((sum, line) => sum + (line.values[at] ?? 0), 0));
   const most = stacked ? Math.max(0, ...sums) : Math.max(0, ...lines.flatMap((line) => line.values.map((value) => value ?? 0)));
@@ -81,7 +89,7 @@ export function Chart({ label, ticks, lines, format, stacked, height = 200, colo
               const points = line.values.map((value, at) => (value === null ? null : ([x(at), y(value)] as const))).filter((point) => point !== null);
               return (
                 <g key={line.name}>
-                  <polyline fill="none" stroke={colours[index % colours.length]} strokeWidth={2} strokeLinejoin="round" points={points.map((point) => point.join(",")).join(" ")} />
+                  <polyline fill="none" stroke={colours[index % colours.length]} strokeWidth={2} strokeLinejoin="round" strokeDasharray={dashed?.includes(index) ? "5 5" : undefined} points={points.map((point) => point.join(",")).join(" ")} />
                   {points.length <= 40 && points.map(([px, py]) => <circle key={px} cx={px} cy={py} r={2.5} fill={colours[index % colours.length]} />)}
                 </g>
               );

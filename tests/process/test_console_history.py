@@ -1,0 +1,162 @@
+"""What the console shows of the past and of what is to come, and its ways back, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.process import rig
+from tests.process.browsing import PASSWORD, ROOT_KEY, Watched, root
+
+pytestmark = pytest.mark.process
+
+SEED = f"""
+[[users]]
+name = "root"
+password = "{PASSWORD}"
+is_admin = true
+[[users.keys]]
+api_key = "{ROOT_KEY}"
+[[quotas]]
+user_name = "alice"
+quota = 0.01
+[[routes]]
+name = "best"
+strategy = "failover"
+members = [
+  {{ provider_name = "main", model_id = "sim-model", tier = 0, weight = 1 }},
+  {{ provider_name = "main", model_id = "gpt-4.1-mini", tier = 1, weight = 1 }},
+]
+"""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, vendor: rig.Vendor) -> Iterator[rig.Gateway]:
+    with rig.gateway(tmp_path_factory.mktemp("history"), rig.seed(vendor.port, SEED)) as made:
+        for _ in range(5):
+            asked = {"model": "main/sim-model", "messages": [{"role": "user", "content": "hi"}]}
+            assert made.request("POST", "/v1/chat/completions", asked)[0] == 200
+        made.rows(5)
+        yield made
+
+
+@pytest.fixture
+def watched(browser: Browser, house: rig.Gateway) -> Iterator[Watched]:
+    context = browser.new_context(locale="en-US", viewport={"width": 1280, "height": 1000})
+    made = Watched(context, house)
+    made.sign_in()
+    yield made
+    context.close()
+    assert made.faults == []
+
+
+def test_a_revision_is_read_and_gone_back_to(watched: Watched) -> None:
+    house = watched.gateway
+    made = root(
+        house, "POST", "/admin/credentials", {"provider_name": "other", "fields": {"api_key": "sk-canary-before"}}, 201
+    )
+    path = f"/admin/credentials/{made['id']}"
+    root(house, "PATCH", path, {"label": "renamed", "fields": {"api_key": "sk-canary-after"}}, 200)
+    root(house, "PATCH", "/admin/providers/other", {"label": "a later change"}, 200)
+    page = watched.open("revisions")
+    page.locator("tbody tr").nth(1).get_by_role("button").click()
+    sheet = page.get_by_role("dialog")
+    sheet.get_by_text("+ renamed").wait_for()
+    expect(sheet.get_by_text("+ …")).to_be_visible()  # the new secret, as dots
+    assert "canary" not in page.content()
+    sheet.get_by_role("button", name="Undo this and all since…").click()
+    sheet.get_by_text("these 2 rows change").wait_for()
+    assert "canary" not in page.content()
+    sheet.get_by_role("button", name="Change it back").click()
+    page.get_by_text("The configuration is as after revision").wait_for()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert root(house, "GET", path)["label"] is None
+    assert root(house, "GET", "/admin/providers/other")["label"] is None
+    assert root(house, "POST", f"{path}/reveal")["fields"] == {"api_key": "sk-canary-before"}
+    expect(page.locator("tbody tr").first).to_contain_text("rollback")
+
+
+def test_members_change_tiers_by_keyboard_and_by_dragging(watched: Watched) -> None:
+    page = watched.open("models")
+    page.get_by_role("tab", name="Routes").click()
+    page.get_by_role("button", name="Edit", exact=True).click()
+    sheet = page.get_by_role("dialog")
+    second = sheet.get_by_role("button", name="main/gpt-4.1-mini, tier 1")
+    second.focus()
+    page.keyboard.press("ArrowUp")
+    moved = sheet.get_by_role("button", name="main/gpt-4.1-mini, tier 0")
+    expect(moved).to_be_focused()
+    expect(sheet.get_by_role("status").filter(has_text="is in tier 0 now")).to_have_count(1)
+    expect(sheet.get_by_test_id("tier-1")).to_have_count(0)
+    page.keyboard.press("ArrowDown")
+    expect(sheet.get_by_test_id("tier-1")).to_contain_text("main/gpt-4.1-mini")
+    # Alone in the last tier, one step further would only give it another number.
+    page.keyboard.press("ArrowDown")
+    expect(sheet.get_by_test_id("tier-2")).to_have_count(0)
+    sheet.get_by_test_id("tier-0").get_by_text("main/sim-model").drag_to(sheet.get_by_test_id("tier-1"))
+    expect(sheet.get_by_test_id("tier-0")).to_have_count(0)
+    expect(sheet.get_by_test_id("tier-1")).to_contain_text("main/sim-model")
+    sheet.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    members = root(watched.gateway, "GET", "/admin/routes/best")["members"]
+    assert isinstance(members, list)
+    assert [(each["model_id"], each["tier"]) for each in members] == [("sim-model", 1), ("gpt-4.1-mini", 1)]
+
+
+def test_a_credential_shows_how_it_has_been(watched: Watched) -> None:
+    house = watched.gateway
+    made = root(
+        house, "POST", "/admin/credentials",
+        {"provider_name": "other", "label": "moody", "fields": {"api_key": "sk-moody"}}, 201,
+    )  # fmt: skip
+    path = f"/admin/health/{made['id']}"
+
+    def known(count: int) -> bool | None:
+        items = root(house, "GET", f"{path}/history")["items"]
+        assert isinstance(items, list)
+        return len(items) == count or None
+
+    root(house, "PATCH", path, {"state": "disabled", "reason": "leaked in a screenshot"}, 200)
+    rig.await_that(lambda: known(1), house, "the first change of health")
+    root(house, "PATCH", path, {"state": "healthy"}, 200)
+    rig.await_that(lambda: known(2), house, "the second change of health")
+    page = watched.open("providers/other")
+    bar = page.get_by_role("img", name="moody: healthy")
+    expect(bar.get_by_test_id("stretch-disabled")).to_have_count(1)
+    page.get_by_text("2 changes").click()
+    page.locator("li", has_text="leaked in a screenshot").last.wait_for()
+    page.get_by_role("button", name="7 days").click()
+    expect(page.get_by_role("img", name="moody: healthy").get_by_test_id("stretch-disabled")).to_have_count(1)
+
+
+def test_latencies_are_a_picture(watched: Watched) -> None:
+    page = watched.open("overview")
+    page.get_by_role("img", name="Latency: First byte p50").wait_for()
+    page.get_by_role("button", name="Heat map").click()
+    picture = page.get_by_role("img", name="Total of 5 answers: p50")
+    assert picture.get_by_test_id("heat-cell").count() >= 1
+    page.get_by_role("button", name="First byte", exact=True).click()
+    page.get_by_role("img", name="First byte of 5 answers: p50").wait_for()
+    page.get_by_label("Provider").select_option("other")
+    page.get_by_text("Nothing in this range").first.wait_for()
+
+
+def test_a_budget_tells_when_it_ends(watched: Watched) -> None:
+    page = watched.open("users/alice")
+    page.get_by_test_id("burn-down").get_by_text("it is used up in").wait_for()
+    watched.page.get_by_role("button", name="Sign out").click()
+    watched.sign_in("alice")
+    page.get_by_test_id("burn-down").get_by_text("it is used up in").wait_for()
+
+
+def test_a_deleted_permission_comes_back(watched: Watched) -> None:
+    page = watched.open("users/alice")
+    page.get_by_role("tab", name="Permissions").click()
+    page.get_by_role("region", name="Permissions").get_by_role("button", name="Delete").click()
+    page.get_by_text("every call is answered 403").wait_for()
+    page.get_by_role("button", name="Undo").click()
+    page.locator("code", has_text="*").wait_for()
+    asked = {"model": "main/sim-model", "messages": [{"role": "user", "content": "hi"}]}
+    assert watched.gateway.request("POST", "/v1/chat/completions", asked)[0] == 200

@@ -1,0 +1,32 @@
+/** Two states of a row, field by field; what is the same is dimmed. */
+import { usePrefs } from "../lib/prefs";
+import { cx } from "./base";
+
+type State = Record<string, unknown> | null;
+const show = (value: unknown) => (value === undefined || value === null ? "" : typeof value === "string" ? value : JSON.stringify(value));
+
+export function Diff({ before, after }: { before: State; after: State }) {
+  const { t } = usePrefs();
+  const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])];
+  if (!names.length) return <p className="text-muted">{t("audit.nodiff")}</p>;
+  return (
+    <ul className="space-y-2">
+      {names.map((name) => {
+        const [old, now] = [show(before?.[name]), show(after?.[name])];
+        // A secret is dots on both sides; that it is named at all says that it was replaced.
+        const same = old === now && !(before && after && old === "…");
+        return (
+          <li key={name} className={cx("rounded-lg border border-line p-2", same && "text-muted")}>
+            <div className="mono text-sm">{name}</div>
+            {same ? <div className="break-all">{old || "–"}</div> : (
+              <>
+                {old && <div className="rounded bg-bad-soft px-1.5 break-all text-bad">− {old}</div>}
+                {now && <div className="mt-0.5 rounded bg-good-soft px-1.5 break-all text-good">+ {now}</div>}
+              </>
+            )}
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
