@@ -18,7 +18,7 @@ SOURCES := src tests dev
 # Scripts that write a file of the repository from its source; --check only compares.
 GENERATORS := $(sort $(wildcard dev/build_*.py dev/gen_*.py))
 
-.PHONY: help install serve demo test test-fast test-process check soak prove soak-admin bench agents fuzz format docs console lock clean ready ready-dev
+.PHONY: help install serve demo test test-fast test-process check soak prove soak-admin bench bench-console agents fuzz format docs console screenshots lock clean ready ready-dev
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -72,6 +72,9 @@ agents: ready-dev ## install the coding agents and let each edit a file through 
 	$(PY) -m dev.agents
 	$(PYTEST) -m agents -v $(ARGS)
 
+bench-console: ready-dev ## measure the console's pages over a million usage rows, in Chromium
+	$(PY) -m dev.bench_console $(ARGS)
+
 format: ready-dev ## format, and mend what the linter can mend
 	.venv/bin/ruff format $(SOURCES)
 	.venv/bin/ruff check --fix $(SOURCES)
@@ -81,6 +84,9 @@ docs: ready-dev ## write the generated pages anew
 
 console: ready-dev ## build the web console (needs Node >= 20.19; running it does not)
 	$(PY) dev/console.py
+
+screenshots: ready-dev ## take the pictures of the console that the pages show (needs Chromium)
+	$(PY) -m dev.screenshots $(ARGS)
 
 lock: ## resolve the dependencies anew
 	@$(BOOTSTRAP) lock

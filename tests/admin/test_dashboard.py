@@ -69,3 +69,11 @@ async def test_everybody_sees_their_own_course_only(house: House, root: httpx2.A
     async with house.client(ALICE_KEY) as client:
         told = await read(client, "/user/usages/series", period="day", since=BASE, until=BASE + 3 * DAY_US)
     assert [(point["starts_at"], point["attempts"]) for point in told["points"]] == [(BASE, 1), (BASE + DAY_US, 1)]
+
+
+async def test_how_a_stop_goes_is_known_before_it_comes(house: House, root: httpx2.AsyncClient) -> None:
+    plan = (await read(root, "/admin/in_flight"))["stop"]
+    assert plan == {"delay_ms": 0, "drain_ms": 20_000, "worker_ms": 5_000, "elapsed_ms": None}
+    house.world.stopping_at = house.world.clock.monotonic() - 3.0
+    elapsed = (await read(root, "/admin/in_flight"))["stop"]["elapsed_ms"]
+    assert 3000 <= elapsed < 63_000

@@ -261,7 +261,8 @@ async def test_reload_and_in_flight(house: House, root: httpx2.AsyncClient, conf
     told = (await root.post("/admin/reload")).json()
     assert told["revision"] == revision
     assert told["problems"] == ["providers main: there is no channel 'gone'"]
-    assert (await root.get("/admin/in_flight")).json() == {"count": 0, "limit": 1024, "items": []}
+    flying = (await root.get("/admin/in_flight")).json()
+    assert {name: flying[name] for name in ("count", "limit", "items")} == {"count": 0, "limit": 1024, "items": []}
     assert (await root.post("/admin/credentials", json=SAMPLES["credentials"])).status_code == 400
     assert (await root.get("/admin/providers/main")).json()["channel"] == "gone", "and it can still be mended"
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Response, expect, sync_playwright
 
@@ -13,6 +14,7 @@ from tests.process import rig
 
 PASSWORD = "correct horse battery staple"
 ROOT_KEY = "sk-root-0123456789abcdef"
+AXE: Final = rig.ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @contextmanager
@@ -61,6 +63,17 @@ class Watched:
         self.page.locator("main#main h1").wait_for()
         expect(self.page.locator(".skeleton")).to_have_count(0)
         return self.page
+
+    def accessible(self, where: str) -> None:
+        """What is open now has no serious fault for those who cannot see it, or not well."""
+        rig.needed("axe-core (npm ci in web/)", there=AXE.exists())
+        self.page.evaluate(AXE.read_text("utf-8"))
+        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        self.faults += [
+            f"{where}: {each['id']} {each['nodes'][0]['html'][:200]}"
+            for each in found["violations"]
+            if each["impact"] in {"serious", "critical"}
+        ]
 
     def sign_in(self, name: str = "root") -> Page:
         page = self.page

@@ -68,6 +68,7 @@ def test_a_revision_is_read_and_gone_back_to(watched: Watched) -> None:
     assert "canary" not in page.content()
     sheet.get_by_role("button", name="Undo this and all since…").click()
     sheet.get_by_text("these 2 rows change").wait_for()
+    watched.accessible("the way back")
     assert "canary" not in page.content()
     sheet.get_by_role("button", name="Change it back").click()
     page.get_by_text("The configuration is as after revision").wait_for()
@@ -84,6 +85,7 @@ def test_members_change_tiers_by_keyboard_and_by_dragging(watched: Watched) -> N
     page.get_by_role("button", name="Edit", exact=True).click()
     sheet = page.get_by_role("dialog")
     second = sheet.get_by_role("button", name="main/gpt-4.1-mini, tier 1")
+    watched.accessible("members of a route")
     second.focus()
     page.keyboard.press("ArrowUp")
     moved = sheet.get_by_role("button", name="main/gpt-4.1-mini, tier 0")
@@ -127,6 +129,7 @@ def test_a_credential_shows_how_it_has_been(watched: Watched) -> None:
     expect(bar.get_by_test_id("stretch-disabled")).to_have_count(1)
     page.get_by_text("2 changes").click()
     page.locator("li", has_text="leaked in a screenshot").last.wait_for()
+    watched.accessible("how a credential has been")
     page.get_by_role("button", name="7 days").click()
     expect(page.get_by_role("img", name="moody: healthy").get_by_test_id("stretch-disabled")).to_have_count(1)
 
@@ -137,6 +140,7 @@ def test_latencies_are_a_picture(watched: Watched) -> None:
     page.get_by_role("button", name="Heat map").click()
     picture = page.get_by_role("img", name="Total of 5 answers: p50")
     assert picture.get_by_test_id("heat-cell").count() >= 1
+    watched.accessible("the heat map")
     page.get_by_role("button", name="First byte", exact=True).click()
     page.get_by_role("img", name="First byte of 5 answers: p50").wait_for()
     page.get_by_label("Provider").select_option("other")

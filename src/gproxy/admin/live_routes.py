@@ -124,12 +124,22 @@ class InFlight(Shown):
     output_tokens: int = Field(description="What a stream has brought so far, as seen once a second; an estimate.")
 
 
+class StopPlan(BaseModel):
+    """How a stop of this process goes: it accepts for `delay_ms` more, its requests get `drain_ms`, its workers flush."""
+
+    delay_ms: int
+    drain_ms: int
+    worker_ms: int
+    elapsed_ms: int | None = Field(description="Since the signal; null: nobody is stopping it.")
+
+
 class InFlights(BaseModel):
     """Oldest first."""
 
     count: int
     limit: int
     items: list[InFlight]
+    stop: StopPlan
 
 
 class Reloaded(BaseModel):
@@ -148,7 +158,7 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
     async def in_flight() -> Row:
         now = ports.clock.monotonic()
         rows = sorted((_flying(x, now) for x in ports.in_flight), key=lambda row: -row["age_ms"])
-        return {"count": len(rows), "limit": ports.in_flight.limit, "items": rows}
+        return {"count": len(rows), "limit": ports.in_flight.limit, "items": rows, "stop": _stop(ports)}
 
     async def reload(request: Request) -> Row:
         found = await ports.desk.reload()
@@ -160,6 +170,16 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
     router.add_api_route("/admin/reload", reload, methods=["POST"], response_model=Reloaded, operation_id="reload",
                          summary="Read the configuration anew",
                          description="Never needed after a change through this API; other processes follow by themselves.")  # fmt: skip
+
+
+def _stop(ports: Ports) -> Row:
+    plan = ports.stop_plan()
+    return {
+        "delay_ms": round(plan.delay * 1000),
+        "drain_ms": round(plan.drain * 1000),
+        "worker_ms": round(plan.worker * 1000),
+        "elapsed_ms": None if plan.elapsed is None else round(plan.elapsed * 1000),
+    }
 
 
 def _flying(x: Exchange, now: float) -> Row:

@@ -269,6 +269,16 @@ class SettingNote:
 
 
 @dataclass(frozen=True, slots=True)
+class StopPlan:
+    """How long a stop may take, phase by phase, and how long one has been under way (None: there is none). Seconds."""
+
+    delay: float
+    drain: float
+    worker: float
+    elapsed: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """Everything the control plane is given."""
 
@@ -278,6 +288,7 @@ class Ports:
     snapshot: Callable[[], Snapshot]
     board: Board
     in_flight: InFlight
+    stop_plan: Callable[[], StopPlan]
     upstream: Upstream
     proxy: str | None
     tokens: Tokens

@@ -27,6 +27,7 @@ from gproxy.admin.ports import (
     RolledBack,
     Row,
     SettingNote,
+    StopPlan,
     Taken,
     Unavailable,
     Unstorable,
@@ -519,6 +520,13 @@ def setting_notes(settings: Settings) -> list[SettingNote]:
     return notes
 
 
+def stop_plan(world: World) -> StopPlan:
+    """How long a stop of this process may take, and how far one has come."""
+    settings, begun = world.settings, world.stopping_at
+    elapsed = None if begun is None else world.clock.monotonic() - begun
+    return StopPlan(settings.shutdown_delay, settings.drain_timeout, settings.worker_timeout, elapsed)
+
+
 def ports_of(world: World, health_changed: Callable[[], None]) -> Ports:
     """The ports of a living process."""
     proxy = world.settings.proxy
@@ -530,6 +538,7 @@ def ports_of(world: World, health_changed: Callable[[], None]) -> Ports:
         snapshot=lambda: world.snapshot,
         board=world.board,
         in_flight=world.in_flight_requests,
+        stop_plan=lambda: stop_plan(world),
         upstream=world.upstream,
         proxy=None if proxy is None else proxy.reveal(),
         tokens=world.tokens or Tokens(world.upstream, world.clock, None if proxy is None else proxy.reveal()),

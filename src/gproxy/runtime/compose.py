@@ -149,6 +149,8 @@ class World:
         self.trails = Trails(random.random, _say(log))
         self.key_uses = KeyUses()
         self.keeper = ResponseKeeper(lambda: self.db, self.clock, _say(log), most=settings.max_body)
+        self.stopping_at: float | None = None
+        """When a stop began, on the monotonic clock."""
         self._loading = asyncio.Lock()
 
     @property
@@ -240,6 +242,7 @@ class World:
 
     def announce_close(self) -> None:
         """Every response says `connection: close` from now."""
+        self.stopping_at = self.clock.monotonic()
         self.listener.announce_close()
 
     async def stop_accepting(self) -> None:

@@ -25,6 +25,10 @@ export function ms(value: number | null | undefined): string {
   return value < 60_000 ? `${(value / 1000).toFixed(value < 10_000 ? 2 : 1)} s` : `${Math.floor(value / 60_000)} m ${Math.round((value % 60_000) / 1000)} s`;
 }
 
+/** A day, with its year where that is not the present one. */
+export const day = (us: number) =>
+  new Intl.DateTimeFormat(locale(), { month: "short", day: "numeric", year: new Date(us / 1000).getFullYear() === new Date().getFullYear() ? undefined : "numeric" }).format(us / 1000);
+
 export function bucket(us: number, period: "hour" | "day"): string {
   const options: Intl.DateTimeFormatOptions =
     period === "day" ? { month: "short", day: "numeric", timeZone: "UTC" } : { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false };

@@ -68,6 +68,9 @@ export type InFlight = {
   request_id: string; method: string; path: string; user_name: string | null; operation: string; dialect: string;
   model_asked: string; provider_name: string | null; streamed: boolean; attempts: number; age_ms: number; answering: boolean; output_tokens: number;
 };
+/** How a stop goes, in milliseconds; `elapsed_ms` is null while nobody stops the server. */
+export type StopPlan = { delay_ms: number; drain_ms: number; worker_ms: number; elapsed_ms: number | null };
+export type InFlights = { count: number; limit: number; items: InFlight[]; stop: StopPlan };
 export type Readiness = { status: string; state: string; in_flight: number; checks: Record<string, { status: string; detail?: string }> };
 export type Shutdown = { id: string; at: number; signal_name: string | null; exit_code: number; duration_ms: number; report: Record<string, unknown> };
 export type Audit = {

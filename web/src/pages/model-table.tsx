@@ -121,8 +121,8 @@ function Pull({ provider, onClose }: { provider: string; onClose: () => void }) 
       const wanted = fresh.filter((each) => chosen.has(each.model_id)).slice(0, 500);
       await api("POST", "/admin/models/batch", { body: { operations: wanted.map((each) => ({ op: "create", values: { provider_name: provider, model_id: each.model_id, ...(each.display_name ? { display_name: each.display_name } : {}) } })) } });
       say(t("model.added", { n: wanted.length }));
+      onClose(); // first: what is on the screen is read anew, and this list would be asked of the vendor again
       await refresh();
-      onClose();
     } catch (problem) {
       setError(words(problem));
       setBusy(false);

@@ -9,7 +9,7 @@ import type { Key, OwnModel } from "../lib/types";
 import { Badge, Button, Card, Code, Field, PageHead, Segmented } from "../ui/base";
 import { curl, events, WAYS, type Ask, type Dialect } from "./dialects";
 
-const SHOWN = ["x-request-id", "x-gproxy-provider", "x-gproxy-model", "x-gproxy-attempts", "x-gproxy-loss"];
+const SHOWN = ["x-request-id", "x-gproxy-provider", "x-gproxy-model", "x-gproxy-attempts", "x-gproxy-loss", "x-gproxy-limit", "retry-after", "x-gproxy-cost", "x-gproxy-quota-remaining"];
 type Result = { status: number; heads: [string, string][]; first: number | null; total: number | null; events: number };
 let kept = ""; // the key lives in this page's memory only, and is gone with a reload
 
