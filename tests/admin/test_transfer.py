@@ -91,9 +91,23 @@ async def test_a_rehearsal_changes_nothing_and_tells_everything(house: House, ro
     assert (told["created"], told["updated"]) == (13, 1)
     updated = [row for row in told["changes"] if row["action"] == "update"]
     assert updated == [{"table": "keys", "name": "alice number 1", "action": "update", "fields": ["label"]}]
+    (key,) = [row for row in told["diff"] if row["action"] == "update"]
+    assert (key["resource"], key["before"], key["after"]) == (
+        "keys",
+        {"label": "first"},
+        {"label": key["after"]["label"]},
+    )
+    assert key["after"]["label"] not in {None, "first"}
+    made = [row for row in told["diff"] if row["resource"] == "credentials"]
+    assert made
+    assert all(row["after"]["secret"] == "…" for row in made)
+    assert not [
+        secret for secret in ("sk-vendor-0123456789", "sk-dave-0123456789abcdef", "argon2id") if secret in str(told)
+    ]
     assert await export(root, with_secrets=True) == before
     done = await bring(root, DOCUMENT)
     assert (done["applied"], done["changes"]) == (True, told["changes"])
+    assert len(done["diff"]) == len(told["diff"])
     assert "main" in house.world.snapshot.providers
     again = await bring(root, DOCUMENT)
     assert (again["created"], again["updated"], again["changes"]) == (0, 0, [])

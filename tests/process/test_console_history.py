@@ -164,3 +164,21 @@ def test_a_deleted_permission_comes_back(watched: Watched) -> None:
     page.locator("code", has_text="*").wait_for()
     asked = {"model": "main/sim-model", "messages": [{"role": "user", "content": "hi"}]}
     assert watched.gateway.request("POST", "/v1/chat/completions", asked)[0] == 200
+
+
+def test_an_import_shows_every_row_before_and_after(watched: Watched) -> None:
+    page = watched.open("settings")
+    page.get_by_role("tab", name="Import").click()
+    page.get_by_label("Document").fill(
+        '[[users]]\nname = "alice"\nenabled = false\n[[users.keys]]\napi_key = "sk-canary-imported-0123"\n'
+    )
+    page.get_by_role("button", name="Show what would change").click()
+    rows = page.get_by_role("list", name="Rows")
+    expect(rows).to_contain_text("alice")
+    changed = rows.locator("details", has_text="users").locator("li", has_text="enabled")
+    expect(changed).to_contain_text("− 1")
+    expect(changed).to_contain_text("+ 0")
+    watched.accessible("an import, before it is done")
+    assert "canary" not in rows.inner_text()
+    user = root(watched.gateway, "GET", "/admin/users/alice")
+    assert user["enabled"] is True

@@ -72,9 +72,13 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an import did or would do: one line per row, in the order of the document."""
+    """What an import did or would do.
+
+    `changes` is one line per row in the order of the document, `diff` the rows that differ, secrets masked.
+    """
 
     changes: Sequence[Row]
+    diff: Sequence[Row]
     applied: bool
 
 

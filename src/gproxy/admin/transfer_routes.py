@@ -15,6 +15,7 @@ from gproxy.admin.errors import Problem, invalid
 from gproxy.admin.fields import Flag, Shape
 from gproxy.admin.gate import caller_of
 from gproxy.admin.ports import Ports, Row
+from gproxy.admin.revision_routes import Change as RowChange
 from gproxy.seed.parse import parse, read
 from gproxy.seed.problems import SeedProblems
 from gproxy.seed.schema import Seed
@@ -50,6 +51,7 @@ class Imported(BaseModel):
     updated: int
     same: int
     changes: list[Change] = Field(description="Rows that are the same are left out.")
+    diff: list[RowChange] = Field(description="The same as rows of the database, before and after; secrets are dots.")
 
 
 def add_routes(router: APIRouter, ports: Ports) -> None:
@@ -99,6 +101,7 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
             "updated": counts["update"],
             "same": counts["same"],
             "changes": [row for row in report.changes if row["action"] != "same"],
+            "diff": report.diff,
         }
 
     content = {_TOML: {"schema": {"type": "string"}}, _JSON: {"schema": {"type": "object"}}}

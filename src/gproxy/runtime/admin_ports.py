@@ -308,6 +308,7 @@ class SqlDesk(_Reads):
                 async with config_write(self._world.db) as tx:
                     before = await history.whole_image(tx)
                     merged = await Merger(tx, self._vault, hashes).merge(seed)
+                    changes = history.compared(before, await history.whole_image(tx))
                     if dry_run:
                         raise _Undone
                     if await resource_writing.enabled_admins(tx) == 0:
@@ -317,7 +318,6 @@ class SqlDesk(_Reads):
                             after = {"name": each.name, "action": each.action, "fields": list(each.fields)}
                             await _note(tx, actor, "import", each.table, each.row_id, None, after)
                     written = await current_revision(tx)
-                    changes = history.compared(before, await history.whole_image(tx))
                     await _keep(tx, written, changes, actor, "import")
         except _Undone:
             pass
@@ -327,7 +327,7 @@ class SqlDesk(_Reads):
             {"table": each.table, "name": each.name, "action": each.action, "fields": list(each.fields)}
             for each in merged
         ]
-        return Report(rows, applied=not dry_run)
+        return Report(rows, history.shown(changes), applied=not dry_run)
 
     async def _new_passwords(self, seed: Seed) -> dict[str, str]:
         """Hashes for the passwords that are not the users' already. 30 ms each: off the loop, before the transaction."""

@@ -101,6 +101,7 @@ export type Setting = {
 export type Imported = {
   applied: boolean; created: number; updated: number; same: number;
   changes: { table: string; name: string; action: string; fields: string[] }[];
+  diff: RevisionChange[];
 };
 export type Explanation = {
   allowed: boolean; status: number; code: string | null; steps: { step: string; ok: boolean; text: string }[];

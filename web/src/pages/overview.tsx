@@ -6,7 +6,7 @@ import { useState, type ReactNode } from "react";
 import { useAll, useRead } from "../lib/data";
 import { bucket, compact, count, DAY, HOUR, nowUs, percent, usd } from "../lib/format";
 import { usePrefs, type TextKey } from "../lib/prefs";
-import type { Overview, Provider, Series, Top, User } from "../lib/types";
+import type { Overview, Page, Provider, Series, Top, User } from "../lib/types";
 import { Badge, Card, cx, IconButton, PageHead, Segmented, Skeleton, Trouble } from "../ui/base";
 import { Chart, Legend } from "../ui/chart";
 import { LatencyCard } from "./latency";
@@ -129,6 +129,9 @@ function Checklist() {
   const { t } = usePrefs();
   const providers = useAll<Provider>("providers");
   const users = useAll<User>("users");
+  // A quiet day at an old gateway is no first day.
+  const ever = useRead<Page<unknown>>("/admin/usages", { limit: 1 });
+  if (!ever.data || ever.data.items.length) return null;
   const steps: { done: boolean; text: TextKey; to: string }[] = [
     { done: (providers.data ?? []).length > 0, text: "first.provider", to: "/providers" },
     { done: (providers.data ?? []).some((row) => row.credential_count > 0), text: "first.credential", to: providers.data?.[0] ? `/providers/${encodeURIComponent(providers.data[0].name)}` : "/providers" },

@@ -10,10 +10,10 @@ import { say } from "../lib/toast";
 import type { Revision, RevisionChange, RevisionRead, RolledBack } from "../lib/types";
 import { Badge, Button, Card, Empty, PageHead, Skeleton, Trouble, type Tone } from "../ui/base";
 import { Dialog } from "../ui/dialog";
-import { Diff } from "../ui/diff";
+import { Changes } from "../ui/diff";
 import { Table } from "../ui/table";
 
-const TONES: Record<string, Tone> = { create: "good", delete: "bad", rollback: "warn", import: "accent" };
+const TONES: Record<string, Tone> = { rollback: "warn", import: "accent" };
 
 export function RevisionsPage() {
   const { t } = usePrefs();
@@ -89,22 +89,5 @@ function RevisionDetail({ row, latest, onClose }: { row: Revision; latest: numbe
         </>
       )}
     </Dialog>
-  );
-}
-
-/** Rows that a revision or a way back changes; secrets are dots. */
-function Changes({ rows }: { rows: RevisionChange[] }) {
-  const { t } = usePrefs();
-  return (
-    <ul className="space-y-3" aria-label={t("revisions.rows")}>
-      {rows.map((row) => (
-        <li key={`${row.resource} ${row.id}`}>
-          <details open={rows.length <= 8} className="rounded-lg border border-line p-3">
-            <summary className="break-all"><Badge tone={TONES[row.action] ?? "plain"}>{row.action}</Badge> <span className="text-muted">{row.resource}</span> <span className="font-medium">{row.name}</span></summary>
-            <div className="mt-3"><Diff before={row.before} after={row.after} /></div>
-          </details>
-        </li>
-      ))}
-    </ul>
   );
 }

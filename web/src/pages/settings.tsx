@@ -9,6 +9,7 @@ import { say } from "../lib/toast";
 import type { Imported, Setting } from "../lib/types";
 import { Badge, Button, Card, Code, Empty, Field, PageHead, Switch, Tabs } from "../ui/base";
 import { Confirm } from "../ui/dialog";
+import { Changes } from "../ui/diff";
 import { Editor, type Spec } from "../ui/form";
 import { Table } from "../ui/table";
 import { download } from "./usage";
@@ -129,10 +130,10 @@ function Import() {
         {plan && (
           <div role="status" className="space-y-3">
             <p><Badge tone="good">{t("import.created", { n: count(plan.created) })}</Badge> <Badge tone="warn">{t("import.updated", { n: count(plan.updated) })}</Badge> <Badge>{t("import.same", { n: count(plan.same) })}</Badge></p>
-            <ul className="max-h-80 overflow-y-auto rounded-lg border border-line" tabIndex={0}>
-              {plan.changes.map((row, index) => <li key={index} className="flex flex-wrap gap-2 border-t border-line px-3 py-1.5 first:border-t-0"><Badge tone={row.action === "create" ? "good" : "warn"}>{row.action}</Badge><span className="text-muted">{row.table}</span><span className="min-w-0 break-all">{row.name}</span>{row.fields.length > 0 && <span className="mono text-muted">{row.fields.join(", ")}</span>}</li>)}
-              {!plan.changes.length && <li className="p-3 text-muted">{t("import.nothing")}</li>}
-            </ul>
+            {plan.diff.length > 0 && <Changes rows={plan.diff} />}
+            {!plan.changes.length && <p className="text-muted">{t("import.nothing")}</p>}
+            {/* What was spent is the ledger's: it is imported, but is no row of the configuration. */}
+            {!plan.diff.length && plan.changes.map((row, index) => <p key={index}><Badge tone="warn">{row.action}</Badge> {row.table} {row.name} <span className="mono text-muted">{row.fields.join(", ")}</span></p>)}
             {plan.changes.length > 0 && <Button look="danger" onClick={() => setAsking(true)}>{t("import.do")}</Button>}
           </div>
         )}
