@@ -176,6 +176,13 @@ def settle(page: Page, name: str) -> None:
         page.get_by_role("heading", name="What happened").wait_for()
     if name == "live":
         page.get_by_text("streaming", exact=True).first.wait_for()
+    if name == "playground":
+        page.get_by_label("Key").fill("sk-ada-0123456789abc")
+        page.get_by_label("Model").fill("best")
+        page.get_by_label("Prompt").fill("Say hello. [[sim tokens=13,first=0.3,delay=0.02]]")
+        page.get_by_role("button", name="Send", exact=True).click()
+        page.locator("main dl").wait_for()
+        page.get_by_text("total ").wait_for()
     if name == "revisions":
         page.locator("tbody tr").first.get_by_role("button").click()
         page.get_by_role("dialog").locator("details").first.wait_for()
@@ -223,7 +230,7 @@ def take(house: rig.Gateway, out: Path) -> None:
             )
             seen = Watched(context, house)
             seen.sign_in()
-            seen.open("live").get_by_text("At most").wait_for()
+            seen.open("live").get_by_test_id("drain").get_by_role("timer").wait_for()
             picture(seen.page, out / f"drain-{look}.webp")
             context.close()
 
