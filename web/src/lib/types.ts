@@ -26,7 +26,7 @@ export type Route = Life & { name: string; strategy: string; enabled: boolean; m
 export type User = Life & { name: string; is_admin: boolean; enabled: boolean; has_password: boolean; key_count: number };
 export type Key = Life & {
   user_id: string; user_name: string; masked: string; label: string | null; enabled: boolean;
-  expires_at: number | null; on_disconnect: string | null; api_key?: string;
+  expires_at: number | null; on_disconnect: string | null; last_used_at: number | null; api_key?: string;
 };
 export type Permission = Life & { user_name: string; provider_name: string | null; model_pattern: string };
 export type FilePermission = Life & { user_name: string; provider_name: string };
@@ -63,7 +63,16 @@ export type Logged = {
   envelope: Record<string, unknown>; request_body: string | null; response_body: string | null; truncated: boolean;
 };
 export type RequestRead = { request_id: string; downstream: Logged | null; upstream: Logged[] };
-export type Happened = { request_id: string; steps: string[]; error_text: string | null };
+/** The decisions about a request; kept for every failure and a share of the others. Money is nano-USD here. */
+export type Trail = {
+  steps: Explanation["steps"]; route: string | null; strategy: string | null;
+  rate_limits: { id: string; model_pattern: string; dimension: string; limit: number; cost: number | null; before: number | null; after: number | null }[];
+  quota: { quota: number; before: number | null; after: number | null } | null;
+  candidates: (Member & { alias: string | null })[];
+  skipped: Explanation["skipped"];
+  credentials: { attempt: number; provider_name: string; model_id: string; credential_id: string; verdict: string; reason: string }[];
+};
+export type Happened = { request_id: string; status: number | null; error: string | null; steps: string[]; error_text: string | null; trail: Trail | null };
 export type InFlight = {
   request_id: string; method: string; path: string; user_name: string | null; operation: string; dialect: string;
   model_asked: string; provider_name: string | null; streamed: boolean; attempts: number; age_ms: number; answering: boolean; output_tokens: number;

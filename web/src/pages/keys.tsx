@@ -35,6 +35,7 @@ export function Keys({ path, owner }: { path: "/admin/keys" | "/user/keys"; owne
         columns={[
           { head: t("word.key"), wide: true, cell: (row) => <div><div className="mono">{row.masked}</div>{row.label && <div className="text-sm text-muted">{row.label}</div>}</div> },
           { head: t("key.expires"), from: "sm", cell: (row) => (row.expires_at === null ? t("key.never") : row.expires_at < Date.now() * 1000 ? <Badge tone="bad">{t("key.expired")}</Badge> : short(row.expires_at)) },
+          { head: t("key.used"), from: "md", cell: (row) => (row.last_used_at ? short(row.last_used_at) : "–") },
           { head: t("word.created"), from: "lg", cell: (row) => short(row.created_at) },
           { head: t("word.on"), cell: (row) => <EnabledSwitch rows={rows} row={row} name={row.masked} /> },
           { head: "", right: true, cell: (row) => <RowActs rows={rows} row={row} reveal={path === "/admin/keys"}><Button small onClick={() => void rotate(row)}>{t("key.rotate")}</Button></RowActs> },

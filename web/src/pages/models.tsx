@@ -14,6 +14,7 @@ import { Table } from "../ui/table";
 import { Members, readMembers } from "./members";
 import { ModelTable, priceBody, priceSpecs, priceText, priceValues } from "./model-table";
 import { DIALECTS } from "./provider-form";
+import { Decisions } from "./story";
 
 type Tab = "models" | "aliases" | "routes" | "resolve";
 
@@ -136,7 +137,7 @@ function Resolve() {
       {told && (
         <div className="space-y-4 border-t border-line p-4">
           <p role="status"><Badge tone={told.allowed ? "good" : "bad"}>{told.allowed ? t("resolve.yes") : `${told.status} ${told.code ?? ""}`}</Badge></p>
-          <ol className="space-y-1">{told.steps.map((step) => <li key={step.step} className="flex gap-2"><Badge tone={step.ok ? "good" : "bad"}>{step.step}</Badge><span className="min-w-0">{step.text}</span></li>)}</ol>
+          <Decisions steps={told.steps} />
           {told.candidates.length > 0 && <ol className="space-y-1">{told.candidates.map((way, index) => <li key={index}><Badge>{say_("route.tier.n", { n: way.tier })}</Badge> <span className="mono">{way.provider_name}/{way.model_id}</span> · {way.support} · {way.cost_bound === null ? t("resolve.unpriced") : t("resolve.bound", { usd: usd(way.cost_bound) })}</li>)}</ol>}
           {told.skipped.length > 0 && <ul className="text-muted">{told.skipped.map((way, index) => <li key={index}><span className="mono">{way.provider_name}/{way.model_id}</span>: {way.reason}</li>)}</ul>}
         </div>

@@ -5,9 +5,11 @@ import { api } from "../lib/api";
 import { useRead, useRefresh, words } from "../lib/data";
 import { ms, nowUs } from "../lib/format";
 import { usePrefs } from "../lib/prefs";
+import { useSession } from "../lib/session";
 import type { Key, OwnModel } from "../lib/types";
 import { Badge, Button, Card, Code, Field, PageHead, Segmented } from "../ui/base";
 import { curl, events, WAYS, type Ask, type Dialect } from "./dialects";
+import { StoryButton } from "./story";
 
 const SHOWN = ["x-request-id", "x-gproxy-provider", "x-gproxy-model", "x-gproxy-attempts", "x-gproxy-loss", "x-gproxy-limit", "retry-after", "x-gproxy-cost", "x-gproxy-quota-remaining"];
 type Result = { status: number; heads: [string, string][]; first: number | null; total: number | null; events: number };
@@ -15,6 +17,7 @@ let kept = ""; // the key lives in this page's memory only, and is gone with a r
 
 export function PlaygroundPage() {
   const { t } = usePrefs();
+  const { me } = useSession();
   const refresh = useRefresh();
   const models = useRead<{ items: OwnModel[] }>("/user/models");
   const [key, setKey] = useState(kept);
@@ -106,7 +109,7 @@ export function PlaygroundPage() {
             <div className="p-4">
               <div aria-live="polite" aria-busy={busy} data-testid="answer" className="min-h-24 break-words whitespace-pre-wrap">{answer || <span className="text-muted">{busy ? t("state.loading") : t("play.none")}</span>}</div>
               {trouble && <div className="mt-3"><p role="alert" className="mb-1 text-bad">{t("play.trouble")}</p><Code wrap text={trouble} /></div>}
-              {result && result.heads.length > 0 && <dl className="mt-4 grid grid-cols-[10rem_1fr] gap-x-3 gap-y-1 border-t border-line pt-3 text-sm">{result.heads.map(([name, value]) => <div key={name} className="contents"><dt className="mono text-muted">{name}</dt><dd className="break-all">{value}</dd></div>)}</dl>}
+              {result && result.heads.length > 0 && <dl className="mt-4 grid grid-cols-[10rem_1fr] gap-x-3 gap-y-1 border-t border-line pt-3 text-sm">{result.heads.map(([name, value]) => <div key={name} className="contents"><dt className="mono text-muted">{name}</dt><dd className="break-all">{value}{name === "x-request-id" && me?.is_admin && result.total !== null && <> · <StoryButton id={value}>{t("detail.happened")}</StoryButton></>}</dd></div>)}</dl>}
             </div>
           </Card>
           <Card title={t("play.same")} action={<Segmented label={t("play.same")} value={form} onChange={setForm} options={[{ value: "curl", label: "curl" }, { value: "python", label: "Python SDK" }]} />}>

@@ -1,17 +1,18 @@
 import { ScrollText } from "lucide-react";
 import { useState } from "react";
 
-import { useAll, useRead, useRows } from "../lib/data";
+import { useAll, useRows } from "../lib/data";
 import { count, DAY, HOUR, moment, ms, nowUs, short, usd } from "../lib/format";
 import { usePrefs, type TextKey } from "../lib/prefs";
 import { useSession } from "../lib/session";
-import type { Happened, Logged, Provider, RequestRead, Usage, User } from "../lib/types";
-import { Badge, Button, Card, Code, CopyButton, Empty, Field, PageHead, type Tone } from "../ui/base";
+import type { Provider, Usage, User } from "../lib/types";
+import { Badge, Button, Card, CopyButton, Empty, Field, PageHead, type Tone } from "../ui/base";
 import { Dialog } from "../ui/dialog";
 import { Table } from "../ui/table";
+import { Story, StoryButton } from "./story";
 
 const TONES: Record<string, Tone> = { complete: "good", interrupted: "warn", cancelled: "plain", failed: "bad" };
-const NONE = { user_name: "", provider_name: "", model_asked: "", outcome: "", status: "", request_id: "", span: "all" };
+const NONE = { user_id: "", provider_name: "", model_asked: "", outcome: "", status: "", request_id: "", span: "all" };
 const SPANS: Record<string, number> = { "1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY };
 
 export function RequestsPage() {
@@ -30,9 +31,10 @@ export function RequestsPage() {
   const text = (name: "model_asked" | "status" | "request_id", label: TextKey) => (
     <Field label={t(label)}><input className="field text-sm" inputMode={name === "status" ? "numeric" : undefined} value={filters[name]} onChange={(event) => put({ [name]: event.target.value.trim().slice(0, 300).replace(name === "status" ? /\D/g : /^$/, "") })} /></Field>
   );
-  const pick = (name: "user_name" | "provider_name" | "outcome", label: TextKey, options: string[]) => (
-    <Field label={t(label)}><select className="field text-sm" value={filters[name]} onChange={(event) => put({ [name]: event.target.value })}><option value="">{t("word.all")}</option>{options.map((each) => <option key={each}>{each}</option>)}</select></Field>
+  const pick = (name: "user_id" | "provider_name" | "outcome", label: TextKey, options: { value: string; label: string }[]) => (
+    <Field label={t(label)}><select className="field text-sm" value={filters[name]} onChange={(event) => put({ [name]: event.target.value })}><option value="">{t("word.all")}</option>{options.map((each) => <option key={each.value} value={each.value}>{each.label}</option>)}</select></Field>
   );
+  const same = (value: string) => ({ value, label: value });
   return (
     <>
       <PageHead title={t("requests.title")} text={t("requests.text")}>
@@ -42,26 +44,27 @@ export function RequestsPage() {
       <Card>
         <div className="grid grid-cols-2 gap-3 border-b border-line p-4 md:grid-cols-4 xl:grid-cols-7">
           <Field label={t("word.range")}><select className="field text-sm" value={span} onChange={(event) => put({ span: event.target.value })}>{["all", ...Object.keys(SPANS)].map((each) => <option key={each} value={each}>{t(`range.${each as "all"}`)}</option>)}</select></Field>
-          {pick("user_name", "word.user", (users.data ?? []).map((each) => each.name))}
-          {pick("provider_name", "word.provider", (providers.data ?? []).map((each) => each.name))}
+          {pick("user_id", "word.user", (users.data ?? []).map((each) => ({ value: each.id, label: each.name })))}
+          {pick("provider_name", "word.provider", (providers.data ?? []).map((each) => same(each.name)))}
           {text("model_asked", "requests.asked")}
-          {pick("outcome", "word.outcome", ["complete", "interrupted", "cancelled", "failed"])}
+          {pick("outcome", "word.outcome", ["complete", "interrupted", "cancelled", "failed"].map(same))}
           {text("status", "word.status")}
           {text("request_id", "requests.id")}
         </div>
-        <UsageTable source={source} onOpen={setOpen} />
+        <UsageTable source={source} onOpen={setOpen} asked={filters.request_id} />
       </Card>
       {open && <UsageDetail row={open} onClose={() => setOpen(null)} />}
     </>
   );
 }
 
-export function UsageTable({ source, onOpen, own }: { source: ReturnType<typeof useRows<Usage>>; onOpen: (row: Usage) => void; own?: boolean }) {
+/** `asked`: the request id that was looked for; one that was refused has a story but no line in the ledger. */
+export function UsageTable({ source, onOpen, own, asked }: { source: ReturnType<typeof useRows<Usage>>; onOpen: (row: Usage) => void; own?: boolean; asked?: string }) {
   const { t } = usePrefs();
   return (
     <Table
       label={t("requests.title")} source={source} id={(row) => row.attempt_id} onOpen={onOpen}
-      empty={<Empty icon={<ScrollText size={22} />} title={t("requests.empty")} text={t("requests.empty.text")} />}
+      empty={<Empty icon={<ScrollText size={22} />} title={t("requests.empty")} text={t("requests.empty.text")}>{asked && <StoryButton id={asked}>{t("requests.refused")}</StoryButton>}</Empty>}
       columns={[
         { head: t("word.when"), cell: (row) => <button type="button" className="nums text-left whitespace-nowrap text-accent hover:underline" onClick={(event) => { event.stopPropagation(); onOpen(row); }}>{short(row.at)}</button> },
         ...(own ? [] : [{ head: t("word.user"), from: "sm" as const, cell: (row: Usage) => row.user_name }]),
@@ -103,41 +106,5 @@ export function UsageDetail({ row, onClose }: { row: Usage; onClose: () => void 
         </section>
       ))}
     </Dialog>
-  );
-}
-
-/** The steps of a request, and both its legs where they were logged. What is not there is left out. */
-function Story({ id }: { id: string }) {
-  const { t } = usePrefs();
-  const path = `/admin/requests/${encodeURIComponent(id)}`;
-  const happened = useRead<Happened>(`${path}/explain`);
-  const logged = useRead<RequestRead>(path);
-  return (
-    <>
-      {happened.data && happened.data.steps.length > 0 && (
-        <section className="mb-5">
-          <h3 className="mb-1.5 font-semibold">{t("detail.happened")}</h3>
-          <ol className="list-decimal space-y-1 pl-5">{happened.data.steps.map((step, index) => <li key={index}>{step}</li>)}</ol>
-          {happened.data.error_text && <p className="mt-2 text-bad">{happened.data.error_text}</p>}
-        </section>
-      )}
-      {logged.data?.downstream && <Leg head={t("detail.client")} row={logged.data.downstream} />}
-      {logged.data?.upstream.map((row) => <Leg key={row.id} head={t("detail.vendor")} row={row} />)}
-    </>
-  );
-}
-
-function Leg({ head, row }: { head: string; row: Logged }) {
-  const { t } = usePrefs();
-  return (
-    <details className="mb-3 rounded-lg border border-line p-3">
-      <summary className="font-semibold">{head} <Badge>{row.status}</Badge> <span className="text-sm font-normal text-muted">{ms(row.total_ms)}</span></summary>
-      <div className="mt-3 space-y-2">
-        <Code wrap text={JSON.stringify(row.envelope, null, 1)} />
-        {row.request_body !== null && <Code wrap text={row.request_body} />}
-        {row.response_body !== null && <Code wrap text={row.response_body} />}
-        {row.truncated && <p className="text-sm text-muted">{t("detail.cut")}</p>}
-      </div>
-    </details>
   );
 }
