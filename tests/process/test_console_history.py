@@ -100,8 +100,10 @@ def test_members_change_tiers_by_keyboard_and_by_dragging(watched: Watched) -> N
     sheet.get_by_test_id("tier-0").get_by_text("main/sim-model").drag_to(sheet.get_by_test_id("tier-1"))
     expect(sheet.get_by_test_id("tier-0")).to_have_count(0)
     expect(sheet.get_by_test_id("tier-1")).to_contain_text("main/sim-model")
+    sheet.locator('[name="hedge_percentile"]').fill("95")
     sheet.get_by_role("button", name="Save").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_text("hedged from p95").wait_for()
     members = root(watched.gateway, "GET", "/admin/routes/best")["members"]
     assert isinstance(members, list)
     assert [(each["model_id"], each["tier"]) for each in members] == [("sim-model", 1), ("gpt-4.1-mini", 1)]
@@ -111,7 +113,7 @@ def test_a_credential_shows_how_it_has_been(watched: Watched) -> None:
     house = watched.gateway
     made = root(
         house, "POST", "/admin/credentials",
-        {"provider_name": "other", "label": "moody", "fields": {"api_key": "sk-moody"}}, 201,
+        {"provider_name": "other", "label": "moody", "rpm": 7, "fields": {"api_key": "sk-moody"}}, 201,
     )  # fmt: skip
     path = f"/admin/health/{made['id']}"
 
@@ -125,6 +127,7 @@ def test_a_credential_shows_how_it_has_been(watched: Watched) -> None:
     root(house, "PATCH", path, {"state": "healthy"}, 200)
     rig.await_that(lambda: known(2), house, "the second change of health")
     page = watched.open("providers/other")
+    page.get_by_text("0 / 7").wait_for()
     bar = page.get_by_role("img", name="moody: healthy")
     expect(bar.get_by_test_id("stretch-disabled")).to_have_count(1)
     page.get_by_text("2 changes").click()

@@ -10,6 +10,7 @@ export type Health = { state: "healthy" | "cooldown" | "disabled"; until: number
 export type Credential = Life & {
   provider_id: string; provider_name: string; label: string | null; enabled: boolean; weight: number;
   fields: Record<string, string> | null; health: Health;
+  rpm: number | null; tpm: number | null; max_in_flight: number | null; in_use: { requests: number; tokens: number; in_flight: number } | null;
 };
 export type Channel = {
   name: string; label: string; docs: string; base_url: string; needs: string[]; keyless: boolean;
@@ -22,7 +23,7 @@ export type Model = Life & {
 export type Pricing = Record<string, unknown>;
 export type Alias = Life & { alias: string; provider_name: string; model_id: string; enabled: boolean; pricing: Pricing | null };
 export type Member = { provider_name: string; model_id: string; tier: number; weight: number };
-export type Route = Life & { name: string; strategy: string; enabled: boolean; members: Member[] };
+export type Route = Life & { name: string; strategy: string; enabled: boolean; hedge_percentile: number | null; members: Member[] };
 export type User = Life & { name: string; is_admin: boolean; enabled: boolean; has_password: boolean; key_count: number };
 export type Key = Life & {
   user_id: string; user_name: string; masked: string; label: string | null; enabled: boolean;

@@ -4,10 +4,10 @@ import { useState } from "react";
 
 import { api, at } from "../lib/api";
 import { useAll, words } from "../lib/data";
-import { ms, short } from "../lib/format";
+import { count, ms, short } from "../lib/format";
 import { t as say_, usePrefs } from "../lib/prefs";
 import type { Channel, Credential, Provider, Tested } from "../lib/types";
-import { Badge, Button, Card, Empty, type Tone } from "../ui/base";
+import { Badge, Button, Card, cx, Empty, type Tone } from "../ui/base";
 import { Editor, type Spec } from "../ui/form";
 import { Table } from "../ui/table";
 import { HealthTimeline } from "./health-timeline";
@@ -40,9 +40,23 @@ const secretSpecs = (channel: Channel | undefined): Spec[] => {
 const common = (): Spec[] => [
   { name: "label", label: say_("word.label"), hint: say_("credential.label.hint") },
   { name: "weight", label: say_("word.weight"), kind: "number", hint: say_("credential.weight.hint") },
+  { name: "rpm", label: say_("limits.rpm"), kind: "number", hint: say_("credential.cap.hint") },
+  { name: "tpm", label: say_("credential.tpm"), kind: "number", hint: say_("credential.cap.hint") },
+  { name: "max_in_flight", label: say_("credential.at_once"), kind: "number", hint: say_("credential.cap.hint") },
   { name: "enabled", label: say_("word.enabled"), kind: "switch" },
 ];
-const valuesOf = (row: Credential) => ({ label: row.label ?? "", weight: String(row.weight), enabled: row.enabled });
+const valuesOf = (row: Credential) => ({
+  label: row.label ?? "", weight: String(row.weight), enabled: row.enabled,
+  rpm: row.rpm?.toString() ?? "", tpm: row.tpm?.toString() ?? "", max_in_flight: row.max_in_flight?.toString() ?? "",
+});
+
+/** How much of its caps a credential uses now: as much of as much as it may. */
+function Caps({ row }: { row: Credential }) {
+  const { t } = usePrefs();
+  const caps = ([["limits.rpm", row.rpm, row.in_use?.requests], ["credential.tpm", row.tpm, row.in_use?.tokens], ["credential.at_once", row.max_in_flight, row.in_use?.in_flight]] as const).filter(([, cap]) => cap !== null);
+  if (!caps.length) return <>–</>;
+  return <ul className="text-sm">{caps.map(([name, cap, used]) => <li key={name} className={cx("nums", (used ?? 0) >= (cap ?? 0) && "text-warn")}>{count(used ?? 0)} / {count(cap)} <span className="text-muted">{t(name)}</span></li>)}</ul>;
+}
 
 export function Credentials({ provider, channel }: { provider: Provider; channel: Channel | undefined }) {
   const { t } = usePrefs();
@@ -94,6 +108,7 @@ export function Credentials({ provider, channel }: { provider: Provider; channel
             );
           } },
           { head: t("word.weight"), right: true, from: "md", cell: (row) => row.weight },
+          { head: t("credential.caps"), from: "lg", cell: (row) => <Caps row={row} /> },
           { head: t("word.on"), cell: (row) => <EnabledSwitch rows={rows} row={row} name={nameOf(row)} /> },
           { head: "", right: true, cell: (row) => (
             <RowActs rows={rows} row={row} reveal>

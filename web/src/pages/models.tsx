@@ -80,8 +80,9 @@ function Routes() {
     { name: "name", label: t("word.name"), required: true, hint: t("route.hint"), wide: true },
     { name: "strategy", label: t("route.strategy"), kind: "select", options: ["failover", "weighted", "round_robin", "least_in_flight"].map((value) => ({ value, label: value })) },
     { name: "enabled", label: t("word.enabled"), kind: "switch" },
+    { name: "hedge_percentile", label: t("route.hedge"), kind: "number", hint: t("route.hedge.hint"), wide: true, placeholder: "95" },
   ];
-  const valuesOf = (row: Route): Values => ({ name: row.name, strategy: row.strategy, enabled: row.enabled, members: JSON.stringify(row.members) });
+  const valuesOf = (row: Route): Values => ({ name: row.name, strategy: row.strategy, enabled: row.enabled, hedge_percentile: row.hedge_percentile?.toString() ?? "", members: JSON.stringify(row.members) });
   // The members are edited below the fields; as one JSON text they take part in saving and merging like any other.
   const members: Spec = { name: "members", label: t("route.members"), kind: "json" };
   return (
@@ -89,7 +90,7 @@ function Routes() {
       <Table label={t("models.routes")} source={source} id={(row) => row.id}
         empty={<Empty icon={<RouteIcon size={22} />} title={t("route.empty")} text={t("route.empty.text")} />}
         columns={[
-          { head: t("word.name"), wide: true, cell: (row) => <span className="font-medium">{row.name}</span> }, { head: t("route.strategy"), cell: (row) => row.strategy },
+          { head: t("word.name"), wide: true, cell: (row) => <span className="font-medium">{row.name}</span> }, { head: t("route.strategy"), cell: (row) => <>{row.strategy}{row.hedge_percentile !== null && <div className="text-sm text-muted">{t("route.hedged", { n: row.hedge_percentile })}</div>}</> },
           { head: t("route.members"), wide: true, cell: (row) => <ol>{[...row.members].sort((a, b) => a.tier - b.tier).map((each, index) => <li key={index} className="text-sm"><Badge>{t("route.tier.n", { n: each.tier })}</Badge> <span className="mono">{each.provider_name}/{each.model_id}</span> × {each.weight}</li>)}</ol> },
           { head: t("word.state"), from: "sm", cell: (row) => <Badge tone={row.enabled ? "good" : "plain"}>{row.enabled ? t("word.on") : t("word.off")}</Badge> },
           { head: "", right: true, cell: (row) => <span className="flex justify-end gap-1.5"><Button small onClick={() => setEditing(row)}>{t("do.edit")}</Button><Button small look="danger" onClick={() => setDeleting(row)}>{t("do.delete")}</Button></span> },
