@@ -137,6 +137,7 @@ def present(house: rig.Gateway) -> list[threading.Thread]:
     root(house, "POST", "/admin/aliases", {"alias": "smart", "provider_name": "anthropic", "model_id": "claude-sonnet-4-5"}, 201)  # fmt: skip
     root(house, "PATCH", "/admin/quotas/bert", {"quota": "30"}, 200)
     root(house, "PATCH", "/admin/settings/enable_downstream_log", {"value": True}, 200)
+    root(house, "PATCH", "/admin/settings/trail_share", {"value": 1}, 200)
 
     def ask(name: str, model: str, script: str, *, stream: bool) -> None:
         said = [{"role": "user", "content": f"Tell me more. [[sim {script}]]"}]
@@ -173,7 +174,7 @@ def settle(page: Page, name: str) -> None:
         page.get_by_test_id("tier-1").wait_for()
     if name == "request":
         page.locator("tbody tr", has_text="best").first.get_by_role("button").click()
-        page.get_by_role("heading", name="What happened").wait_for()
+        page.get_by_role("heading", name="Limits and budget").wait_for()
     if name == "live":
         page.get_by_text("streaming", exact=True).first.wait_for()
     if name == "playground":

@@ -29,12 +29,25 @@ members = [
   {{ provider_name = "main", model_id = "sim-model", tier = 0, weight = 1 }},
   {{ provider_name = "main", model_id = "gpt-4.1-mini", tier = 1, weight = 1 }},
 ]
+[[providers]]
+name = "weak"
+channel = "custom"
+settings = {{ base_url = "http://127.0.0.1:VENDOR/v1", dialect = "openai_chat" }}
+credentials = [ {{ api_key = "sk-weak-0123456789" }} ]
+[[routes]]
+name = "shaky"
+members = [
+  {{ provider_name = "weak", model_id = "sim~status=503", tier = 0 }},
+  {{ provider_name = "main", model_id = "sim-model", tier = 1 }},
+]
 """
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, vendor: rig.Vendor) -> Iterator[rig.Gateway]:
-    with rig.gateway(tmp_path_factory.mktemp("history"), rig.seed(vendor.port, SEED)) as made:
+    with rig.gateway(
+        tmp_path_factory.mktemp("history"), rig.seed(vendor.port, SEED.replace("VENDOR", str(vendor.port)))
+    ) as made:
         for _ in range(5):
             asked = {"model": "main/sim-model", "messages": [{"role": "user", "content": "hi"}]}
             assert made.request("POST", "/v1/chat/completions", asked)[0] == 200
@@ -82,7 +95,7 @@ def test_a_revision_is_read_and_gone_back_to(watched: Watched) -> None:
 def test_members_change_tiers_by_keyboard_and_by_dragging(watched: Watched) -> None:
     page = watched.open("models")
     page.get_by_role("tab", name="Routes").click()
-    page.get_by_role("button", name="Edit", exact=True).click()
+    page.locator("tbody tr", has_text="best").get_by_role("button", name="Edit").click()
     sheet = page.get_by_role("dialog")
     second = sheet.get_by_role("button", name="main/gpt-4.1-mini, tier 1")
     watched.accessible("members of a route")
@@ -185,3 +198,24 @@ def test_an_import_shows_every_row_before_and_after(watched: Watched) -> None:
     assert "canary" not in rows.inner_text()
     user = root(watched.gateway, "GET", "/admin/users/alice")
     assert user["enabled"] is True
+
+
+def test_the_trail_of_a_failover_tells_every_decision(watched: Watched) -> None:
+    house = watched.gateway
+    asked = {"model": "shaky", "messages": [{"role": "user", "content": "hi"}]}
+    status, headers, _ = house.request("POST", "/v1/chat/completions", asked)
+    assert (status, headers["x-gproxy-attempts"]) == (200, "2")
+    request_id = headers["x-request-id"]
+    trail = f"SELECT 1 FROM request_trails WHERE request_id = '{request_id}'"
+    rig.await_that(lambda: house.query(trail) or None, house, "the trail of a request")
+    page = watched.open("requests")
+    page.get_by_label("Request id").fill(request_id)
+    rows = page.get_by_role("region", name="Requests").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    rows.first.get_by_role("button").click()
+    sheet = page.get_by_role("dialog")
+    sheet.get_by_role("heading", name="Route shaky").wait_for()
+    expect(sheet.locator("li", has_text="attempt 1: overloaded")).to_contain_text("weak/sim~status=503")
+    expect(sheet.locator("li", has_text="attempt 2: ok")).to_contain_text("main/sim-model")
+    expect(sheet.locator("dl", has_text="Budget")).to_contain_text("left before")
+    watched.accessible("the story of a request")

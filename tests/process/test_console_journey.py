@@ -99,6 +99,23 @@ class Journey:
         page.get_by_role("button", name="Send", exact=True).click()
         return page
 
+    def refused(self, house: rig.Gateway, why: str) -> None:
+        """Its story says at which step and what was left. It has no line in the ledger, but an id to ask by."""
+        page = self.page
+        request_id = page.locator("main dl dd").first.inner_text().split()[0]
+        trail = f"SELECT 1 FROM request_trails WHERE request_id = '{request_id}'"
+        rig.await_that(lambda: house.query(trail) or None, house, "the trail of a refusal")
+        page.get_by_role("button", name="What happened").click()
+        story = page.get_by_role("dialog")
+        expect(story.locator("li", has_text="reserve").first).to_be_visible()
+        expect(story.locator("dl")).to_contain_text(why)
+        page.keyboard.press("Escape")
+        self.go("Requests")
+        page.get_by_label("Request id").fill(request_id)
+        page.get_by_role("button", name="A refused request has no line here").click()
+        expect(page.get_by_role("dialog").locator("dl")).to_contain_text(why)
+        page.keyboard.press("Escape")
+
     def answered(self) -> Page:
         """It has ended, and well."""
         self.page.get_by_text(re.compile("^total ")).wait_for()
@@ -154,6 +171,7 @@ def test_the_whole_way(browser: Browser, tmp_path: Path, vendor: rig.Vendor) -> 
         way.send("near/sim-large").get_by_role("alert").wait_for()
         expect(page.get_by_text("rate_limited")).to_be_visible()
         expect(page.locator("dl", has_text="x-gproxy-limit")).to_contain_text("rpm")
+        way.refused(house, "rpm")
 
         # A budget that is too small, and why it refused.
         way.go("Users")
@@ -164,6 +182,7 @@ def test_the_whole_way(browser: Browser, tmp_path: Path, vendor: rig.Vendor) -> 
         way.budget("Change", "0.000001")
         way.send("near/sim-large").get_by_role("alert").wait_for()
         expect(page.get_by_text("quota_exceeded")).to_be_visible()
+        way.refused(house, "$0.00")
         way.go("Users")
         page.get_by_role("button", name="newcomer", exact=True).click()
         expect(page.get_by_test_id("burn-down")).to_contain_text("It is used up")

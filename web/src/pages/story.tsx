@@ -63,7 +63,7 @@ export function StoryButton({ id, children }: { id: string; children: ReactNode 
 
 /** One line per decision, in their order. */
 export function Decisions({ steps }: { steps: Trail["steps"] }) {
-  return <ol className="space-y-1">{steps.map((step) => <li key={step.step} className="flex items-baseline gap-2"><Badge tone={step.ok ? "good" : "bad"}>{step.step}</Badge><span className="min-w-0">{step.text}</span></li>)}</ol>;
+  return <ol className="space-y-1">{steps.map((step) => <li key={step.step} className="flex items-baseline gap-2"><span className="w-16 shrink-0"><Badge tone={step.ok ? "good" : "bad"}>{step.step}</Badge></span><span className="min-w-0">{step.text}</span></li>)}</ol>;
 }
 
 function Part({ head, children }: { head: string; children: ReactNode }) {
