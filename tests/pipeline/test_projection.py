@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gproxy.canonical.operation import Dialect, Operation
 from gproxy.canonical.usage import Usage
 from gproxy.ledger.pricing import RateCard
+from gproxy.pipeline import projection
 from gproxy.pipeline.projection import (
     DEFAULT_MAX_OUTPUT,
     IMAGE_TOKENS,
@@ -54,6 +55,39 @@ def said(content: Any) -> int:
     """The bound on the input beyond the bytes of the body."""
     raw = body(messages=[{"role": "user", "content": content}])
     return input_bound(raw) - len(raw) - PREAMBLE
+
+
+NAMES = ("type", "image_url", "source", "data", "inlineData", "file_data", "mimeType", "content", "url", "x")
+KINDS = (
+    "text",
+    "image",
+    "image_url",
+    "input_image",
+    "input_file",
+    "document",
+    "video",
+    "base64",
+    "data:x",
+    "image/png",
+)
+trees = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.sampled_from(KINDS), st.text(max_size=8)),
+    lambda below: st.one_of(st.lists(below, max_size=4), st.dictionaries(st.sampled_from(NAMES), below, max_size=5)),
+    max_leaves=24,
+)
+
+
+def parts_in(value: Any) -> list[dict[str, Any]]:
+    """Every object in the tree, found the plain way."""
+    below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [*([value] if isinstance(value, dict) else []), *(part for one in below for part in parts_in(one))]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.dictionaries(st.sampled_from(NAMES), trees, max_size=5))
+def test_the_short_way_through_a_body_misses_no_part(tree: dict[str, Any]) -> None:
+    raw = json.dumps(tree).encode()
+    assert input_bound(raw) == len(raw) + PREAMBLE + sum(projection._part(part) for part in parts_in(tree))
 
 
 @given(st.text())

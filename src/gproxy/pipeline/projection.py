@@ -56,8 +56,9 @@ _IMAGE: Final = frozenset({"image_url", "input_image", "image", "computer_screen
 _BY_REFERENCE: Final = frozenset(
     {"file", "input_file", "document", "video_url", "input_video", "video", "container_upload", "item_reference"}
 )
+_TELLING: Final = _IMAGE | _BY_REFERENCE
 _BLOBS: Final = frozenset({"inlineData", "inline_data", "fileData", "file_data"})
-_STORED: Final = ("previous_response_id", "conversation", "cachedContent", "cached_content")
+_STORED: Final = frozenset({"previous_response_id", "conversation", "cachedContent", "cached_content"})
 _OWN_TOOLS: Final = frozenset({"function", "custom", "functionDeclarations", "function_declarations"})
 
 
@@ -135,7 +136,7 @@ def input_bound(body: bytes) -> int:
         return size  # a form: its files are in its size
     if not isinstance(whole, dict):
         return size
-    if any(whole.get(name) for name in _STORED):
+    if not _STORED.isdisjoint(whole) and any(whole.get(name) for name in _STORED):
         size += UNSEEN_TOKENS
     tools = whole.get("tools")
     if tools:
@@ -204,15 +205,25 @@ def _is_hosted(tool: Any) -> bool:
 
 
 def _media(value: Any) -> int:
-    """Tokens of everything in the tree that is not text; inlined pictures are taken out of the count of bytes."""
+    """Tokens of everything in the tree that is not text; inlined pictures are taken out of the count of bytes.
+
+    This looks at every node of every body that is bounded, so it asks the cheapest way there is: the parser makes
+    plain dicts and lists and nothing derived from them, and most nodes are recognised as text by two look-ups.
+    """
     total = 0
     stack = [value]
     while stack:
         node = stack.pop()
-        if isinstance(node, dict):
-            total += _part(node)
+        if type(node) is dict:
+            named = node.get("type")
+            # A type that is no text may have no hash to look up.
+            if (type(named) is str and named in _TELLING) or not _BLOBS.isdisjoint(node):
+                total += _part(node)
             node = node.values()
-        stack += [below for below in node if isinstance(below, dict | list)]
+        for below in node:
+            kind = type(below)
+            if kind is dict or kind is list:
+                stack.append(below)
     return total
 
 
