@@ -64,6 +64,7 @@ bench: ready-dev ## measure what the budgets speak of: command and start-up time
 	$(PY) dev/bench.py $(ARGS)
 	$(PY) dev/bench_pipeline.py
 	$(PY) dev/bench_translation.py
+	$(PY) dev/bench_admission.py
 
 fuzz: ready-dev ## feed spoiled bytes to every reader, ten minutes in all
 	$(PY) -m dev.fuzz $(ARGS)

@@ -205,7 +205,7 @@ class Bench:
             health_changed=lambda: None,
             keeper=keeper,
         )
-        snapshot = _world()
+        snapshot = one_model_world()
         ingress = Ingress(
             snapshot=lambda: snapshot,
             gateway=Gateway(
@@ -260,7 +260,8 @@ def _fail(error: BaseException) -> None:
     raise error
 
 
-def _world() -> Snapshot:
+def one_model_world() -> Snapshot:
+    """One user, one key, one priced model."""
     digest_key = b"k" * 32
     principal = Principal(
         user_id=UserId(new_id()),

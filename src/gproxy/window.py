@@ -36,10 +36,18 @@ class Window:
     def add(self, cost: int, now: float) -> int:
         """Count `cost`; returns the slot, so that the cost can be corrected later."""
         slot = self._forget(now)
-        self._counts[slot] = self._counts.get(slot, 0) + cost
+        counts = self._counts
+        counts[slot] = counts.get(slot, 0) + cost
         self._total += cost
         self._newest = max(self._newest, slot)
         return slot
+
+    def standing(self, now: float) -> tuple[int, float]:
+        """What counts, and the seconds until nothing does, as of the last `used` or `add`, which was at `now`."""
+        if not self._counts:
+            return self._total, 0.0
+        after = (self._newest + 1 + SLOTS) * self._slot - now
+        return self._total, max(0.0, after)
 
     def moments(self) -> dict[float, int]:
         """How much counts at which moment: the middle of each slot, monotonic seconds."""
@@ -75,11 +83,6 @@ class Window:
             if excess <= 0:
                 return max(0.0, (slot + 1 + SLOTS) * self._slot - now)
         return self.length
-
-    def empty_after(self, now: float) -> float:
-        """Seconds until nothing counts any more, if nothing else comes."""
-        self._forget(now)
-        return max(0.0, (self._newest + 1 + SLOTS) * self._slot - now) if self._counts else 0.0
 
     def _forget(self, now: float) -> int:
         """Drop what no longer overlaps (now - length, now]; the slot of `now`."""

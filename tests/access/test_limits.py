@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import random
+from typing import Any
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,3 +106,41 @@ def test_what_was_let_through_before_a_restart_still_counts() -> None:
     assert isinstance(windows.count([claim], 130.0), Counted)
     assert isinstance(windows.count([claim], 130.0), Exceeded)
     assert isinstance(windows.count([claim], 162.0), Counted)
+
+
+def scheduled(dice: random.Random) -> None:
+    """One random life of three limits over one row: bursts, pauses, corrections and withdrawals."""
+    windows, now = Windows(), dice.uniform(0.0, 100_000.0)
+    limits = {length: dice.randint(1, 30) for length in (60.0, 600.0, 86_400.0)}
+    admitted: list[list[Any]] = []
+    for _ in range(dice.randint(20, 120)):
+        now += dice.choice((0.0, dice.expovariate(10.0), dice.expovariate(0.1), dice.uniform(0.0, 90.0)))
+        cost = dice.randint(1, 4)
+        claims = [
+            Claim("row", "rpm", 60.0, limits[60.0], 1),
+            Claim("row", "total_tokens", 600.0, limits[600.0], cost, dice.choice((None, 1))),
+            Claim("row", "rpd", 86_400.0, limits[86_400.0] * 10, 1),
+        ]
+        counted = windows.count(claims, now)
+        if isinstance(counted, Counted):
+            admitted.append([now, {claim.length: claim.cost for claim in counted.claims}, counted])
+        if admitted and dice.random() < 0.3:
+            entry = dice.choice(admitted)
+            kept = entry[2]
+            if kept is not None:
+                entry[2] = None
+                used = dice.randint(0, entry[1][600.0])
+                if dice.random() < 0.7:
+                    windows.correct(kept, used)
+                    entry[1] = {**entry[1], 600.0: used}
+                else:
+                    windows.withdraw(kept)
+                    entry[1] = {}
+        for length, limit in ((60.0, limits[60.0]), (600.0, limits[600.0]), (86_400.0, limits[86_400.0] * 10)):
+            assert sum(costs.get(length, 0) for at, costs, _ in admitted if at > now - length) <= limit
+
+
+@pytest.mark.parametrize("seeds", [range(100), pytest.param(range(100, 10_100), marks=pytest.mark.soak)], ids=len)
+def test_whatever_comes_no_window_ever_holds_more_than_its_limit(seeds: range) -> None:
+    for seed in seeds:
+        scheduled(random.Random(seed))

@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from shutil import which
+from typing import Final
 
 import pytest
 
-from gproxy.access.limits import Claim, Counted, Exceeded
+from gproxy.access.limits import Claim, Counted, Exceeded, Windows
 from gproxy.access.shares import Membership, Shares
 from gproxy.clock import SystemClock
+from gproxy.storage import redis_limits
 from gproxy.storage.redis_limits import RedisLimits
 
 
@@ -201,6 +203,106 @@ async def test_no_window_of_that_length_ever_holds_more_than_the_limit(group: Gr
     assert len(admitted) > 10
     for at, _ in admitted:
         assert sum(at <= begun and ended < at + 0.6 for begun, ended in admitted) <= 10
+
+
+class Wound:
+    """A clock for Redis and for us that stands where it is put: microseconds since an hour nobody knows."""
+
+    def __init__(self) -> None:
+        self.us = 1_000_000_000_000
+
+    def monotonic(self) -> float:
+        return self.us / 1_000_000
+
+    def now_us(self) -> int:
+        return self.us
+
+
+HAND: Final = "{gproxy}:hand"
+
+
+@pytest.fixture
+def wound(monkeypatch: pytest.MonkeyPatch) -> Wound:
+    """Redis's clock goes by a key in Redis; everything else in the scripts is as it is."""
+    told = f"(function() local t = tonumber(redis.call('GET', '{HAND}')) return {{math.floor(t / 1e6), t % 1e6}} end)()"
+    for name in ("_COUNT", "_RAISE"):
+        script = getattr(redis_limits, name)
+        assert "redis.call('TIME')" in script
+        monkeypatch.setattr(redis_limits, name, script.replace("redis.call('TIME')", told))
+    return Wound()
+
+
+async def lived(dice: random.Random, clock: Wound, workers: list[RedisLimits], alone: Windows) -> int:
+    """One random schedule, asked of any of the workers and of one process alone; how many were let through by both."""
+    redis = workers[0]._redis
+    row, through = str(uuid.uuid4()), 0
+    open_: list[tuple[RedisLimits, Counted, Counted]] = []
+    limits = {length: dice.randint(1, 20) for length in (60.0, 600.0, 86_400.0)}
+    for _ in range(dice.randint(10, 30)):
+        clock.us += int(1_000_000 * dice.choice((0.0, dice.expovariate(5.0), dice.uniform(0.0, 90.0))))
+        await redis.set(HAND, clock.us)
+        claims = [
+            Claim(row, "rpm", 60.0, limits[60.0], 1),
+            Claim(row, "total_tokens", 600.0, limits[600.0], dice.randint(1, 5), dice.choice((None, 1))),
+            Claim(row, "rpd", 86_400.0, limits[86_400.0], 1),
+        ]
+        worker = dice.choice(workers)
+        together, by_one = await worker.count(claims), alone.count(claims, clock.monotonic())
+        assert type(together) is type(by_one), (claims, together, by_one)
+        if isinstance(together, Counted) and isinstance(by_one, Counted):
+            through += 1
+            assert together.claims == by_one.claims
+            open_.append((worker, together, by_one))
+        left, same = (
+            [(one.claim.dimension, one.remaining) for one in outcome.standings] for outcome in (together, by_one)
+        )
+        assert left == same
+        if isinstance(together, Exceeded) and isinstance(by_one, Exceeded):
+            assert abs(together.retry_after - by_one.retry_after) < 0.001
+        if open_ and dice.random() < 0.3:
+            worker, together, by_one = open_.pop(dice.randrange(len(open_)))
+            if dice.random() < 0.7:
+                used = dice.randint(0, 5)
+                worker.correct(together, used)
+                alone.correct(by_one, used)
+            else:
+                worker.withdraw(together)
+                alone.withdraw(by_one)
+            await worker.flush()
+    return through
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("size", "seeds"),
+    [
+        (1, range(40)),
+        (8, range(40)),
+        *(pytest.param(8, range(at, at + 1_000), marks=pytest.mark.soak) for at in range(1_000, 11_000, 1_000)),
+    ],
+)
+async def test_one_process_alone_and_eight_on_one_redis_let_through_the_same(
+    server: Server, wound: Wound, size: int, seeds: range
+) -> None:
+    if server.process is None:
+        server.start()
+    server.tell("FLUSHALL")
+    ledger = Ledger()
+    workers = []
+    for rank in range(size):
+        shares = Shares()
+        shares.membership = Membership(size, rank)
+        workers.append(RedisLimits(server.url, wound, shares, ledger.fill))
+    try:
+        # All of them are there for as long as it takes: hours go by between two requests.
+        await workers[0]._redis.zadd(redis_limits._THERE, {one._id: 10**18 for one in workers})
+        through = 0
+        for seed in seeds:
+            through += await lived(random.Random(seed), wound, workers, Windows())
+        assert through > len(seeds)
+    finally:
+        for one in workers:
+            await one.close()
 
 
 async def test_without_redis_the_shares_of_all_stay_within_what_is_left(server: Server, group: Group) -> None:

@@ -113,24 +113,27 @@ class Windows:
         """Count every claim if all of them fit, otherwise none. The tightest refusal is reported."""
         if not claims:
             return _NOTHING
-        windows = [self._window(claim) for claim in claims]
+        windows: list[Window] = []
         granted: list[Claim] = []
-        for claim, window in zip(claims, windows, strict=True):
+        for claim in claims:
+            window = self._window(claim)
+            windows.append(window)
             fits = claim.fitted(window.used(now))
             if fits is None:
-                return self._refusal(claims, windows, now)
+                return self._refusal(claims, now)
             granted.append(fits)
         slots = tuple([window.add(claim.cost, now) for claim, window in zip(granted, windows, strict=True)])
-        return Counted(tuple(granted), slots, self._standings(granted, windows, now))
+        return Counted(tuple(granted), slots, _standings(granted, windows, now))
 
-    def _refusal(self, claims: Sequence[Claim], windows: Sequence[Window], now: float) -> Exceeded:
+    def _refusal(self, claims: Sequence[Claim], now: float) -> Exceeded:
+        windows = [self._window(claim) for claim in claims]
         waits = [
             (window.wait_for(claim.needs, claim.limit, now), claim)
             for claim, window in zip(claims, windows, strict=True)
             if claim.fitted(window.used(now)) is None
         ]
         wait, worst = max(waits, key=lambda pair: pair[0])
-        return Exceeded(worst, wait, self._standings(claims, windows, now))
+        return Exceeded(worst, wait, _standings(claims, windows, now))
 
     def raise_to(self, row_id: str, dimension: str, length: float, costs: Mapping[float, int]) -> None:
         """Count at least so much at these moments (monotonic seconds): what is known of before this process began."""
@@ -163,7 +166,8 @@ class Windows:
         return len(idle)
 
     def _window(self, claim: Claim) -> Window:
-        return self._of(claim.row_id, claim.dimension, claim.length)
+        key = claim[:3]
+        return self._windows.get(key) or self._of(*key)
 
     def _of(self, row_id: str, dimension: str, length: float) -> Window:
         key = (row_id, dimension, length)
@@ -172,11 +176,12 @@ class Windows:
             window = self._windows[key] = Window(length)
         return window
 
-    @staticmethod
-    def _standings(claims: Sequence[Claim], windows: Sequence[Window], now: float) -> tuple[Standing, ...]:
-        return tuple(
-            [
-                Standing(claim, max(0, claim.limit - window.used(now)), window.empty_after(now))
-                for claim, window in zip(claims, windows, strict=True)
-            ]
-        )
+
+def _standings(claims: Sequence[Claim], windows: Sequence[Window], now: float) -> tuple[Standing, ...]:
+    """How windows stand that were all looked at or added to at `now`."""
+    found: list[Standing] = []
+    for claim, window in zip(claims, windows, strict=True):
+        used, reset = window.standing(now)
+        left = claim.limit - used
+        found.append(Standing(claim, max(0, left), reset))
+    return tuple(found)

@@ -274,12 +274,11 @@ class RateCard:
         if not tiers:
             return each_call
         prompt, output = max(0, input_tokens), max(0, output_tokens)
-        last = _reach(tiers, prompt)
         worst = 0
         for tier in tiers:
             dear_in, dear_out = tier.dearest()
             worst = max(worst, prompt * dear_in + output * dear_out)
-            if tier is last:
+            if prompt <= tier.up_to:
                 break
         return each_call - (-worst // _PER)
 

@@ -157,12 +157,16 @@ class Tariff:
         """The most it can cost in nano-USD when each answer has at most `cap` tokens."""
         if self.card is None:
             return 0
-        return self.card.bound(projection.input, projection.tokens(cap) - projection.input, service_tier)
+        return self.card.bound(projection.input, min(cap, projection.output) * projection.answers, service_tier)
 
 
 def dearest(tariffs: Sequence[Tariff], projection: Projection, cap: int, service_tier: str | None) -> int:
     """The most that any of the ways can cost."""
-    return max((one.bound(projection, min(cap, _own(one, projection)), service_tier) for one in tariffs), default=0)
+    worst = 0
+    for one in tariffs:
+        bound = one.bound(projection, min(cap, _own(one, projection)), service_tier)
+        worst = max(worst, bound)
+    return worst
 
 
 def largest_cap(
