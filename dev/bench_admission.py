@@ -46,7 +46,7 @@ BUDGET: Final = 10**15
 """Nano-USD: large enough that nobody is refused, whatever the number of rounds."""
 
 _TEXT: Final = "The quick brown fox jumps over the lazy dog. "
-_BODIES: Final = {
+_BODIES: Final[dict[str, dict[str, Any]]] = {
     "1 KB": {"messages": [{"role": "user", "content": _TEXT * 20}]},
     "32 KB": {"messages": [{"role": "user", "content": [{"type": "text", "text": _TEXT * 12}]} for _ in range(60)]},
 }

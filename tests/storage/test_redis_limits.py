@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import socket
-import subprocess
-import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
-from shutil import which
 from typing import Final
 
 import pytest
@@ -22,59 +16,13 @@ from gproxy.access.shares import Membership, Shares
 from gproxy.clock import SystemClock
 from gproxy.storage import redis_limits
 from gproxy.storage.redis_limits import RedisLimits
-
-
-class Server:
-    """A Redis of this test's own, so that it may be stopped and emptied."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [
-            "redis-server",
-            "--port",
-            str(self.port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            str(self.folder),
-        ]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as link:
-                link.sendall(b"PING\r\n")
-                if link.recv(7) == b"+PONG\r\n":
-                    return
-        raise AssertionError("redis-server does not start")
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def tell(self, *words: str) -> None:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as link:
-            link.sendall((" ".join(words) + "\r\n").encode())
-            link.recv(64)
+from tests.redis_server import RedisServer, redis_needed
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if which("redis-server") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("there is no redis-server; in CI there must be")
-        pytest.skip("no redis-server")
-    made = Server(tmp_path_factory.mktemp("redis"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    redis_needed()
+    made = RedisServer(tmp_path_factory.mktemp("redis"))
     yield made
     made.stop()
 
@@ -137,7 +85,7 @@ class Moving:
 
 
 @pytest.fixture
-async def group(server: Server) -> AsyncIterator[Group]:
+async def group(server: RedisServer) -> AsyncIterator[Group]:
     if server.process is None:
         server.start()
     server.tell("FLUSHALL")
@@ -282,7 +230,7 @@ async def lived(dice: random.Random, clock: Wound, workers: list[RedisLimits], a
     ],
 )
 async def test_one_process_alone_and_eight_on_one_redis_let_through_the_same(
-    server: Server, wound: Wound, size: int, seeds: range
+    server: RedisServer, wound: Wound, size: int, seeds: range
 ) -> None:
     if server.process is None:
         server.start()
@@ -305,7 +253,7 @@ async def test_one_process_alone_and_eight_on_one_redis_let_through_the_same(
             await one.close()
 
 
-async def test_without_redis_the_shares_of_all_stay_within_what_is_left(server: Server, group: Group) -> None:
+async def test_without_redis_the_shares_of_all_stay_within_what_is_left(server: RedisServer, group: Group) -> None:
     claim = rpm(30)
     before = [isinstance(await group.ask(0, claim), Counted) for _ in range(12)]
     assert all(before)
@@ -321,7 +269,7 @@ async def test_without_redis_the_shares_of_all_stay_within_what_is_left(server: 
     assert not any(one.away for one in group.all)
 
 
-async def test_a_redis_that_forgot_is_told_by_the_ledger(server: Server, group: Group) -> None:
+async def test_a_redis_that_forgot_is_told_by_the_ledger(server: RedisServer, group: Group) -> None:
     claim = rpm(20)
     for _ in range(15):
         assert isinstance(await group.ask(0, claim), Counted)
@@ -331,7 +279,7 @@ async def test_a_redis_that_forgot_is_told_by_the_ledger(server: Server, group: 
 
 
 async def test_an_instance_that_was_not_heard_of_lives_on_a_share_that_the_others_leave_alone(
-    server: Server, group: Group
+    server: RedisServer, group: Group
 ) -> None:
     """Two reach Redis and one does not: whoever asks first, together they let through the limit and no more."""
     claim = rpm(30)
