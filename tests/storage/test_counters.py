@@ -301,50 +301,62 @@ async def test_more_than_was_held_is_spent_all_the_same(kind: str, place: str, u
         assert await fleet.account(user) == (150, 0)
 
 
+async def any_interleaving(fleet: Fleet, user: str, dice: random.Random, steps: int) -> None:
+    """One random life of a budget: after every step it holds what was spent and what is held, and never more than it is."""
+    spent = 0
+    open_: list[tuple[int, Grant]] = []
+    waiting: dict[str, int] = {}
+    for _ in range(steps):
+        at = dice.randrange(len(fleet.counters))
+        match dice.choice(("admit", "admit", "charge", "settle", "withdraw", "extend", "land", "kill", "look")):
+            case "admit":
+                outcome = await fleet.counters[at].admit(ask(user, dice.randrange(4_000), least=dice.randrange(4_000)))
+                if isinstance(outcome, Grant):
+                    open_.append((at, outcome))
+            case "charge" if open_:
+                at, grant = dice.choice(open_)
+                cost = dice.randint(0, grant.hold.amount)
+                attempt = str(uuid.uuid4())
+                fleet.counters[at].charge(grant, attempt, cost)
+                waiting[attempt] = cost
+                spent += cost
+            case "settle" | "withdraw" as how if open_:
+                at, grant = open_.pop(dice.randrange(len(open_)))
+                getattr(fleet.counters[at], how)(*((grant, 0) if how == "settle" else (grant,)))
+            case "extend" if open_:
+                at, grant = dice.choice(open_)
+                await fleet.counters[at].extend(grant, dice.randrange(4_000))
+            case "land" if waiting:
+                attempt, cost = waiting.popitem()
+                await fleet.land(attempt, user, cost)
+            case "kill" if dice.random() < 0.2:
+                await fleet.kill(at, user, waiting)
+                waiting.clear()
+                open_ = [(owner, grant) for owner, grant in open_ if owner != at]
+        used, reserved = await fleet.account(user)
+        assert used + reserved == spent + sum(grant.hold.amount for _, grant in open_)
+        assert used + reserved <= QUOTA
+    for at, grant in open_:
+        fleet.counters[at].settle(grant, 0)
+    for attempt, cost in waiting.items():
+        await fleet.land(attempt, user, cost)
+    assert await fleet.account(user) == (spent, 0)
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_any_interleaving_keeps_within_the_budget(kind: str, place: str, user: str, seed: int) -> None:
-    dice = random.Random(seed)
     async with fleet_of(kind, place) as fleet:
-        spent = 0
-        open_: list[tuple[int, Grant]] = []
-        waiting: dict[str, int] = {}
-        for _ in range(60 if kind != "memory" else 600):
-            at = dice.randrange(len(fleet.counters))
-            match dice.choice(("admit", "admit", "charge", "settle", "withdraw", "extend", "land", "kill", "look")):
-                case "admit":
-                    outcome = await fleet.counters[at].admit(
-                        ask(user, dice.randrange(4_000), least=dice.randrange(4_000))
-                    )
-                    if isinstance(outcome, Grant):
-                        open_.append((at, outcome))
-                case "charge" if open_:
-                    at, grant = dice.choice(open_)
-                    cost = dice.randint(0, grant.hold.amount)
-                    attempt = str(uuid.uuid4())
-                    fleet.counters[at].charge(grant, attempt, cost)
-                    waiting[attempt] = cost
-                    spent += cost
-                case "settle" | "withdraw" as how if open_:
-                    at, grant = open_.pop(dice.randrange(len(open_)))
-                    getattr(fleet.counters[at], how)(*((grant, 0) if how == "settle" else (grant,)))
-                case "extend" if open_:
-                    at, grant = dice.choice(open_)
-                    await fleet.counters[at].extend(grant, dice.randrange(4_000))
-                case "land" if waiting:
-                    attempt, cost = waiting.popitem()
-                    await fleet.land(attempt, user, cost)
-                case "kill" if dice.random() < 0.2:
-                    await fleet.kill(at, user, waiting)
-                    waiting.clear()
-                    open_ = [(owner, grant) for owner, grant in open_ if owner != at]
-            used, reserved = await fleet.account(user)
-            assert used + reserved == spent + sum(grant.hold.amount for _, grant in open_)
-            assert used + reserved <= QUOTA
-        for at, grant in open_:
-            fleet.counters[at].settle(grant, 0)
-        for attempt, cost in waiting.items():
-            await fleet.land(attempt, user, cost)
-        assert await fleet.account(user) == (spent, 0)
+        await any_interleaving(fleet, user, random.Random(seed), 60 if kind != "memory" else 600)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+async def test_ten_thousand_interleavings_keep_within_the_budget(kind: str, place: str) -> None:
+    """In memory ten thousand; where each step is a transaction, as many as a minute or two have room for."""
+    seeds = range(100, 10_100) if kind == "memory" else range(100, 200)
+    async with fleet_of(kind, place) as fleet:
+        for seed in seeds:
+            await any_interleaving(fleet, str(uuid.uuid4()), random.Random(seed), 60)
 
 
 async def test_limits_are_never_passed_by_all_instances_together(kind: str, place: str, user: str) -> None:
