@@ -186,6 +186,8 @@ class DatabaseAccounts:
         await self.counters.reserved_drift()
         await self.counters.limits.tick()  # there before it is a member, or the others would set a share aside for it
         await self.counters.beat()
+        # Also where every process dies again before its first round: what the dead held must not wait for one that lives.
+        await self.counters.bury()
         alone = self.counters.shares.membership.count == 1
         if not alone and (_capped(self._snapshot()) or (self._by_share and _limited(self._snapshot()))):
             # The others must have seen this process, and keep to their smaller shares, before it uses its own.
