@@ -353,7 +353,7 @@ async def test_any_interleaving_keeps_within_the_budget(kind: str, place: str, u
 @pytest.mark.timeout(1800)
 async def test_ten_thousand_interleavings_keep_within_the_budget(kind: str, place: str) -> None:
     """In memory ten thousand; where each step is a transaction, as many as a minute or two have room for."""
-    seeds = range(100, 10_100) if kind == "memory" else range(100, 200)
+    seeds = range(100, 10_100) if kind == "memory" else range(100, 130)
     async with fleet_of(kind, place) as fleet:
         for seed in seeds:
             await any_interleaving(fleet, str(uuid.uuid4()), random.Random(seed), 60)
