@@ -31,12 +31,17 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = 0.5
 """Seconds one call may take; a slower Redis is as good as none."""
+CONNECTIONS: Final = 16
+"""Requests that ask Redis at once. A burst that opened a connection for each of its own would be late for opening
+them, and Redis runs one script at a time anyway."""
 REST: Final = 0.5
 """Seconds after a failure in which Redis is not asked."""
 
 PRESENT: Final = 2.5
 """Seconds for which an instance counts as one that reaches Redis after it has said so."""
 
+_FOR_UPKEEP: Final = 4
+"""Connections beside those: corrections, being there, filling and coming back."""
 _TRIES: Final = 3
 """How often Redis is asked for one request before it is given up, if it answers in between."""
 _US: Final = 1_000_000
@@ -162,15 +167,21 @@ class RedisLimits:
 
     def __init__(self, url: str, clock: Clock, shares: Shares, fill: Callable[[Shares], Awaitable[None]]) -> None:
         try:
-            from redis.asyncio import Redis
+            from redis.asyncio import BlockingConnectionPool, Redis
             from redis.asyncio.retry import Retry
             from redis.backoff import NoBackoff
         except ImportError:
             raise StorageError("--redis-url needs the Redis driver: install gproxy[redis]") from None
 
-        self._redis: Redis = Redis.from_url(
-            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
+        pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS + _FOR_UPKEEP,
+            timeout=TIMEOUT,
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
         )
+        self._redis: Redis = Redis.from_pool(pool)
         self._count = self._redis.register_script(_COUNT)
         self._correct = self._redis.register_script(_CORRECT)
         self._raise = self._redis.register_script(_RAISE)
@@ -180,6 +191,7 @@ class RedisLimits:
         """How far Redis's clock is ahead of ours, seconds; too little rather than too much."""
         self._there_until = 0.0
         self._leaving = False
+        self._turn = asyncio.Semaphore(CONNECTIONS)
         self._asking = 0
         self._settled = asyncio.Event()
         self._answered_at = 0.0
@@ -297,13 +309,18 @@ class RedisLimits:
             value for claim in claims for value in (int(claim.length * _US), claim.limit, claim.cost, claim.needs)
         ]
         args += [self._id, self._shares.membership.count]
-        self._asking += 1
-        try:
-            async with _asked(TIMEOUT):
-                answer: Any = await self._count(keys=keys, args=args)
-        finally:
-            self._asking -= 1
-            self._settled.set()
+        # The wait for a turn is no sign of a slow Redis, so it is not in the time of the call; it ends with the calls
+        # before it, each of which has its own. What was found out meanwhile holds for those that waited, too.
+        async with self._turn:
+            if self._leaving or self._away or self._clock.monotonic() < self._rest_until:
+                raise TimeoutError("Redis did not answer those before")
+            self._asking += 1
+            try:
+                async with _asked(TIMEOUT):
+                    answer: Any = await self._count(keys=keys, args=args)
+            finally:
+                self._asking -= 1
+                self._settled.set()
         return [int(value) for value in answer]
 
     async def _begin(self) -> None:
