@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from google.genai import types
 
+from gproxy.canonical.operation import Dialect
 from tests.process import rig
 from tests.process.test_dialects import DIALECTS, PAIRS, SCHEMA, SHORT, Clients, providers
 
@@ -130,7 +131,9 @@ LOOPS = dict(zip(DIALECTS, (chat, responses, messages, gemini), strict=True))
 @pytest.mark.parametrize(("client", "upstream"), PAIRS)
 def test_a_loop_of_calls_reaches_its_answer(clients: Clients, client: str, upstream: str) -> None:
     rounds, answer = LOOPS[client](clients, f"{SHORT[upstream]}/sim-model")
-    assert [len(ids) for ids in rounds] == [2] * ROUNDS
+    # Converse has no word for "none" (a named loss), so the vendor calls in the last round too.
+    deaf = upstream == Dialect.BEDROCK_CONVERSE
+    assert [len(ids) for ids in rounds] == [2] * (ROUNDS + deaf)
     ids = [one for each in rounds for one in each]
     assert len(set(ids)) == len(ids), "a call must be told from every other in the conversation"
-    assert answer
+    assert answer or deaf
