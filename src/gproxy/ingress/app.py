@@ -7,6 +7,7 @@ and are outside the in-flight limit.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -82,6 +83,7 @@ class Ingress:
         trusted_proxies: Sequence[Network] = (),
         watcher: Watcher | None = None,
     ) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._watcher = watcher
         self._snapshot = snapshot
         self._gateway = gateway
@@ -110,6 +112,8 @@ class Ingress:
         await self._serve(request, responder)
 
     async def _serve(self, request: Request, responder: Responder) -> None:
+        if self._loop is None:  # asked for once: each time it is asked for costs a system call
+            self._loop = asyncio.get_running_loop()
         found = match(request.method, request.path)
         headers, query = request.headers, request.query
         if isinstance(found, Match):
@@ -127,6 +131,7 @@ class Ingress:
             started_us=self._clock.now_us(),
             method=request.method,
             path=request.path,
+            owner=asyncio.current_task(self._loop),
             peer=client_address(request.peer, headers, self._trusted) if self._trusted else request.peer,
         )
         if self._watcher is not None and self._watcher.on:

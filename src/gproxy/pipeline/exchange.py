@@ -11,7 +11,7 @@ import asyncio
 import copy
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -215,6 +215,7 @@ class Exchange:
         method: str,
         path: str,
         peer: str | None,
+        owner: asyncio.Task[Any] | None = None,
     ) -> None:
         self.request_id = request_id
         self.client_request_id: str | None = None
@@ -255,7 +256,7 @@ class Exchange:
         self.failure: Failure | None = None
         self.finishes = False
         self.cause: Cause | None = None
-        self.owner = asyncio.current_task()
+        self.owner: asyncio.Task[Any] | None = owner or asyncio.current_task()
         """The task that serves this request; the one an interrupt cancels."""
         self.waiting = False
 

@@ -131,7 +131,7 @@ async def _serve(settings: Settings, *, demo: bool) -> int:
     # What lives as long as the process is no business of the collector any more; requests leave few cycles.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 50, 50)
+    gc.set_threshold(100_000, 20, 50)
     caretaker = Caretaker(world, life, notifier, clock)
     caretaker.install(asyncio.get_running_loop())
     watchdog.listen(lambda: bounds().total)
