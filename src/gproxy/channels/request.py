@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 from urllib.parse import quote, unquote_plus
 
+import msgspec
+
 from gproxy import __version__
 from gproxy.canonical.operation import Operation
 from gproxy.channels.auth import gcp
@@ -91,14 +93,21 @@ def prepare(
     a token and none was given, `Unsendable` for values that no request may hold.
     """
     vendor = provider.vendor
+    scheme = endpoint.auth or vendor.auth
+    signer = SCHEMES[scheme.kind]
+    forwards = vendor.forward_headers
+    forwarded = [pair for pair in caller_headers if pair[0] in forwards]
+    plain = signer.steady and not forwarded and not query and not vendor.betas
+    key = (id(provider), id(endpoint), id(credential), model, content_type, batch)
+    if plain and (made := _made.get(key)) is not None:
+        method, target, headers = made.method, made.target, made.headers
+        return UpstreamRequest(method, provider.origin, target, headers, body, provider.deadlines, provider.proxy)
     try:
         path = provider.base_path + _filled(endpoint.batch_path if batch else endpoint.path, model, credential)
         fixed = _filled(endpoint.query, model, credential) if endpoint.query else ""
         whole = _query(fixed, query).encode("ascii")
     except UnicodeEncodeError:  # a lone surrogate
         raise Unsendable("the model or the query holds characters that no address can carry") from None
-    forwards = vendor.forward_headers
-    forwarded = [pair for pair in caller_headers if pair[0] in forwards]
     if forwarded or vendor.betas:
         known: list[Header] = []
         headers = _headers(vendor, endpoint, forwarded, content_type)
@@ -106,14 +115,17 @@ def prepare(
         known = _standing(vendor, endpoint, content_type)
         headers = known.copy()
     draft = Draft(endpoint.method.encode("ascii"), provider.origin, path.encode("ascii"), whole, headers, body)
-    scheme = endpoint.auth or vendor.auth
     try:
-        SCHEMES[scheme.kind].sign(draft, scheme, credential.fields, now_us, token)
+        signer.sign(draft, scheme, credential.fields, now_us, token)
     except UnicodeEncodeError:
         raise Unsendable("the credential holds characters that no header can carry") from None
     checked = len(known) if draft.headers[: len(known)] == known else 0
     _check(draft.headers[checked:])
     target = draft.path + b"?" + draft.query if draft.query else draft.path
+    if plain:
+        if len(_made) >= _MOST:
+            _made.clear()  # after many reloads; what is in use comes back at once
+        _made[key] = _Made(draft.method, target, draft.headers, (provider, endpoint, credential))
     return UpstreamRequest(draft.method, draft.origin, target, draft.headers, body, provider.deadlines, provider.proxy)
 
 
@@ -131,7 +143,21 @@ def _betas_of(vendor: Vendor, caller_headers: Iterable[Header]) -> list[str]:
     return [word for word in words if word]
 
 
-_STANDING_MOST: Final = 256
+_MOST: Final = 256
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """A request but for its body. Found by the identity of what it was made from, which it keeps alive for that."""
+
+    method: bytes
+    target: bytes
+    headers: list[Header]
+    """Not to be changed."""
+    of: tuple[Target, Endpoint, Key]
+
+
+_made: Final[dict[tuple[int, int, int, str, bytes, bool], _Made]] = {}
+"""Most requests to one model with one key differ by nothing but their body, so the rest is made once."""
 _standing_headers: Final[dict[tuple[int, int, bytes], tuple[Vendor, Endpoint, list[Header]]]] = {}
 
 
@@ -147,7 +173,7 @@ def _standing(vendor: Vendor, endpoint: Endpoint, content_type: bytes) -> list[H
     if found is None:
         headers = _headers(vendor, endpoint, [], content_type)
         _check(headers)
-        if len(_standing_headers) >= _STANDING_MOST:
+        if len(_standing_headers) >= _MOST:
             _standing_headers.clear()  # after many reloads; what is in use comes back at once
         found = _standing_headers[key] = (vendor, endpoint, headers)
     return found[2]

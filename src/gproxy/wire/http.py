@@ -26,8 +26,7 @@ HOP_BY_HOP: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Scheme, host and port of a vendor: what a connection pool is keyed by."""
 
     scheme: str

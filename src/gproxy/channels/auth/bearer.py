@@ -12,4 +12,4 @@ def _sign(draft: Draft, _scheme: AuthScheme, fields: Fields, _now_us: int, _toke
         draft.headers.append(bearer_header(key))
 
 
-SCHEME = Scheme(_sign)
+SCHEME = Scheme(_sign, steady=True)

@@ -13,4 +13,4 @@ def _sign(draft: Draft, scheme: AuthScheme, fields: Fields, _now_us: int, _token
         draft.headers.append((scheme.param("header", "x-api-key").encode("ascii"), value.encode("latin-1")))
 
 
-SCHEME = Scheme(_sign, params=("header", "prefix"))
+SCHEME = Scheme(_sign, params=("header", "prefix"), steady=True)

@@ -10,4 +10,4 @@ def _sign(_draft: Draft, _scheme: AuthScheme, _fields: Fields, _now_us: int, _to
     return
 
 
-SCHEME = Scheme(_sign, field_sets=((),), optional=("api_key",))
+SCHEME = Scheme(_sign, field_sets=((),), optional=("api_key",), steady=True)

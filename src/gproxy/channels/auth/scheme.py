@@ -81,6 +81,8 @@ class Scheme:
     optional: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     """The settings it knows, for the loader's complaints."""
+    steady: bool = False
+    """Whether what it writes depends on the credential alone and goes into headers: then it is written once."""
     by_token: Callable[[Fields], bool] = lambda _fields: False
     """Whether a credential signs with a token from a third place, so that a new one may cure a refusal."""
 
