@@ -299,3 +299,24 @@ def test_what_is_sent_is_always_well_formed(headers: list[Header], query: str, m
     assert all(TOKEN.fullmatch(name) and VALUE.fullmatch(value) for name, value in sent.headers)
     assert all(0x20 < byte < 0x7F for byte in sent.target)
     assert sent.target.startswith(b"/v1/models/")
+
+
+def test_what_was_made_once_is_never_anothers() -> None:
+    """A new key, another model, another provider's settings: each has a request of its own; the body always has."""
+    one, other = provider("openai"), provider("openai", base_url="https://other.example")
+    first, second = credential(api_key="first"), credential(api_key="second")
+    seen = [
+        (made.origin.host, dict(made.headers)[b"authorization"], made.body)
+        for made in (
+            send(one, key=first, body=b"1"),
+            send(one, key=first, body=b"2"),
+            send(one, key=second, body=b"3"),
+            send(other, key=first, body=b"4"),
+        )
+    ]
+    assert seen == [
+        ("api.openai.com", b"Bearer first", b"1"),
+        ("api.openai.com", b"Bearer first", b"2"),
+        ("api.openai.com", b"Bearer second", b"3"),
+        ("other.example", b"Bearer first", b"4"),
+    ]
