@@ -53,7 +53,9 @@ async def judged(one: Lab, *, tries: list[int]) -> list[list[Row]]:
     """The rows of each request after the first ones, by attempt; what the vendor saw is what the ledger says."""
     await one.stop()
     rows = await one.judge()
-    assert len(rows) == len(one.attempts)
+    # A second attempt may be outrun before the vendor has read it; the judge has seen that nothing else is missing.
+    outrun = sum(row["outcome"] == "cancelled" and not row["output_tokens"] for row in rows)
+    assert len(rows) - outrun <= len(one.attempts) <= len(rows)
     by_request: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row["at"], row["attempt_no"])):
         by_request.setdefault(row["request_id"], []).append(row)

@@ -14,6 +14,8 @@ from tests.process import rig
 
 PASSWORD = "correct horse battery staple"
 ROOT_KEY = "sk-root-0123456789abcdef"
+_AT_REST: Final = """Promise.allSettled(document.getAnimations()
+    .filter(each => Number.isFinite(each.effect.getComputedTiming().endTime)).map(each => each.finished))"""
 AXE: Final = rig.ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
@@ -67,6 +69,7 @@ class Watched:
     def accessible(self, where: str) -> None:
         """What is open now has no serious fault for those who cannot see it, or not well."""
         rig.needed("axe-core (npm ci in web/)", there=AXE.exists())
+        self.page.evaluate(_AT_REST)  # what is still fading in has colours of the moment
         self.page.evaluate(AXE.read_text("utf-8"))
         found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         self.faults += [

@@ -100,7 +100,6 @@ def _nothing(*_: Any) -> Any:
 async def database_fleet(db: Database, size: int, *, redis: bool = False) -> Fleet:
     clock = Hands()
     ledger = SqlLedger(db)
-    ledger.shared = True
     fleet = Fleet([], clock, _nothing, _nothing, _nothing)
 
     def start(index: int) -> DatabaseCounters:

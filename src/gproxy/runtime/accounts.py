@@ -116,6 +116,7 @@ class MemoryAccounts:
 
     async def restore(self) -> None:
         """What was spent, what was let through lately, and no holds."""
+        self._ledger.shared = False
         self._ledger.held = self.counters.held
         await self._ledger.publish_held()
         self.counters.quotas.restore(await self._ledger.spent())
@@ -182,7 +183,6 @@ class DatabaseAccounts:
 
     async def restore(self) -> None:
         """Be counted among the processes before the first request."""
-        self._ledger.shared = True
         await self.counters.reserved_drift()
         await self.counters.limits.tick()  # there before it is a member, or the others would set a share aside for it
         await self.counters.beat()

@@ -62,8 +62,11 @@ class SqlLedger:
         hold it came from.
         """
         self.held = held
-        self.shared = False
-        """Whether several processes hold budgets in `quota_holds`; then a row that lands ends its attempt's hold."""
+        self.shared = True
+        """Whether several processes may hold budgets in `quota_holds`; then a row that lands ends its attempt's hold.
+
+        So it is until somebody knows better: what a start takes over from the dead lands before its own accounts stand.
+        """
         self._shown: Mapping[str, int] | None = None
         self._db = db
         self._retry = retry or Retry()
