@@ -20,10 +20,10 @@ from gproxy.access.limits import Claim, Exceeded
 from gproxy.access.quotas import Short
 from gproxy.access.shares import Shares
 from gproxy.ledger.store import StoreUnavailable
-from gproxy.storage import database_counters
 from gproxy.storage.database_counters import DatabaseCounters
 from gproxy.storage.engine import Database, connect
 from gproxy.storage.errors import DatabaseUnavailable
+from gproxy.storage.holds import HOLD_SECONDS
 from gproxy.storage.migrate import upgrade
 from gproxy.storage.redis_limits import RedisLimits
 from gproxy.storage.usage import SqlLedger
@@ -115,6 +115,7 @@ async def database_fleet(db: Database, size: int, *, redis: bool = False) -> Fle
 
     async def account(user: str) -> tuple[int, int]:
         for one in fleet.counters:
+            await one.retract(all_of_them=True)  # type: ignore[attr-defined]
             await one.flush()  # type: ignore[attr-defined]
         rows = await db.fetch(
             "SELECT cost_used_nano_usd, reserved_nano_usd FROM user_quotas WHERE user_id = ?", (user,)
@@ -129,12 +130,15 @@ async def database_fleet(db: Database, size: int, *, redis: bool = False) -> Fle
         dead.cancel()
         with suppress(asyncio.CancelledError):
             await dead
+        await fleet.counters[index].limits.close()  # type: ignore[attr-defined]
         fleet.counters[index] = start(index)
         fleet.tasks[index] = fleet.tasks.pop()
         for attempt_id, cost in journal.items():
             await land(attempt_id, user, cost)
-        clock.at += database_counters.HOLD_SECONDS + 1
+        clock.at += HOLD_SECONDS + 1
         for one in fleet.counters:
+            await one.tend_allowances()  # type: ignore[attr-defined]
+            await one.flush()  # type: ignore[attr-defined]
             await one.renew()  # type: ignore[attr-defined]
         await fleet.counters[index].bury()  # type: ignore[attr-defined]
 

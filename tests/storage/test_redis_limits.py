@@ -14,7 +14,7 @@ import pytest
 from gproxy.access.limits import Claim, Counted, Exceeded, Windows
 from gproxy.access.shares import Membership, Shares
 from gproxy.clock import SystemClock
-from gproxy.storage import redis_limits
+from gproxy.storage import redis_limits, redis_scripts
 from gproxy.storage.redis_limits import RedisLimits
 from tests.redis_server import RedisServer, redis_needed
 
@@ -173,10 +173,10 @@ HAND: Final = "{gproxy}:hand"
 def wound(monkeypatch: pytest.MonkeyPatch) -> Wound:
     """Redis's clock goes by a key in Redis; everything else in the scripts is as it is."""
     told = f"(function() local t = tonumber(redis.call('GET', '{HAND}')) return {{math.floor(t / 1e6), t % 1e6}} end)()"
-    for name in ("_COUNT", "_RAISE"):
-        script = getattr(redis_limits, name)
+    for name in ("COUNT", "RAISE"):
+        script = getattr(redis_scripts, name)
         assert "redis.call('TIME')" in script
-        monkeypatch.setattr(redis_limits, name, script.replace("redis.call('TIME')", told))
+        monkeypatch.setattr(redis_scripts, name, script.replace("redis.call('TIME')", told))
     return Wound()
 
 

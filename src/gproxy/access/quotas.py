@@ -35,6 +35,8 @@ class Reservation(msgspec.Struct, eq=False):
     settled: bool = False
     id: str = ""
     """Names the hold where several processes share the accounts."""
+    drawn_from: str = ""
+    """Names the money set aside that it is a part of, as long as it has no row of its own."""
 
     def moved(self, cost: int) -> int:
         """Take an attempt's cost out of the hold; how much of it the hold covered."""

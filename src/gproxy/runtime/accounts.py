@@ -212,6 +212,7 @@ class DatabaseAccounts:
         async with translated():
             if await self.counters.beat() or self.counters.limits.away:
                 await self._fill(self.counters.shares)
+            await self.counters.tend_allowances()
             self._round += 1
             if self._round % _RENEW_ROUNDS == 0:
                 await self.counters.renew()
@@ -219,6 +220,7 @@ class DatabaseAccounts:
 
     async def farewell(self) -> None:
         """Write what waits and leave, so that the others' shares grow."""
+        await self.counters.retract(all_of_them=True)
         async with translated():
             await self.counters.flush()
             await self.counters.leave()

@@ -1,5 +1,8 @@
 """`access.counters.Counters` where several processes share one database: budgets there, limits by share.
 
+With a Redis, part of each budget in use is set aside there as an allowance (`allowances`): a request that it covers is
+let through in one round trip, which counts its limits too, and the database hears of it afterwards.
+
 Everything that happens to budgets goes through one queue in the order it happened, and one transaction carries all
 that has come together meanwhile: it locks the budgets it touches (in one order everywhere), decides, and writes holds
 and sums. A hold stays until its request is over; what an attempt cost stays as a `spent` hold until the attempt's row
@@ -11,84 +14,66 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gproxy.access.counters import Ask, CountersUnavailable, Grant
 from gproxy.access.limits import Claim, Counted, Exceeded
-from gproxy.access.quotas import Reservation, Short, fitting
+from gproxy.access.quotas import Reservation, Short
 from gproxy.access.shares import Membership, Shares
 from gproxy.clock import Clock
 from gproxy.storage import sql
-from gproxy.storage.engine import Database, Session
+from gproxy.storage.allowances import (
+    KEPT_SECONDS,
+    LARGEST,
+    NONE,
+    OPEN_SECONDS,
+    OWN_ROW_AFTER,
+    Allowance,
+    Draw,
+    Drawn,
+    NotCovered,
+    Purse,
+)
+from gproxy.storage.engine import Database
 from gproxy.storage.errors import DatabaseUnavailable
+from gproxy.storage.holds import (
+    HELD,
+    HOLD_SECONDS,
+    Answer,
+    Charge,
+    Close,
+    Decision,
+    Extend,
+    Move,
+    Op,
+    Release,
+    Reserve,
+    Work,
+    lock_accounts,
+    set_reserved,
+)
 from gproxy.storage.retry import Retry
-from gproxy.storage.users import QUOTA_COLUMNS
 
 PATIENCE: Final = 2.0
 """Seconds an admission waits for the database before the request is refused."""
-HOLD_SECONDS: Final = 18
-"""A hold that nobody renewed for so long belongs to a dead process."""
-SPENT_SECONDS: Final = 30 * 86_400
-"""How long the cost of an attempt counts whose row never lands: its journal is on a machine that is gone."""
 SEEN_SECONDS: Final = 10
 """A process that was not seen for so long serves no more."""
 
 _US: Final = 1_000_000
 _BATCH: Final = 200
-_HOLD_COLUMNS: Final = ("id", "user_id", "amount_nano_usd", "instance", "spent", "expires_at")
-
-
-@dataclass(slots=True, eq=False)
-class _Reserve:
-    ask: Ask
-    answer: asyncio.Future[Reservation | Short]
-
-    @property
-    def user_id(self) -> str:
-        return self.ask.user_id
-
-    @property
-    def hold_id(self) -> str:
-        return self.ask.hold_id
-
-
-@dataclass(slots=True, eq=False)
-class _Extend:
-    hold: Reservation
-    amount: int
-    answer: asyncio.Future[Reservation | Short]
-
-    @property
-    def user_id(self) -> str:
-        return self.hold.user_id
-
-    @property
-    def hold_id(self) -> str:
-        return self.hold.id
-
-
-@dataclass(frozen=True, slots=True)
-class _Charge:
-    user_id: str
-    hold_id: str
-    attempt_id: str
-    cost: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Release:
-    user_id: str
-    hold_id: str
-
-
-_Op = _Reserve | _Extend | _Charge | _Release
+_SURE_AFTER: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
+"""Seconds to wait, and ask again, while an allowance is on its way between the database and the purse. Then it is lost."""
 
 
 class Limits(Protocol):
     """Where limit windows are kept."""
 
     on_work: Callable[[], None] | None
+
+    @property
+    def purse(self) -> Purse | None:
+        """Who gives out allowances in the round trip that counts; None: nobody."""
+        ...
 
     @property
     def away(self) -> bool:
@@ -124,6 +109,7 @@ class ShareLimits:
     """`Limits` of one instance among several: its share, in its own memory."""
 
     away = False
+    purse = None
 
     def __init__(self, shares: Shares, clock: Clock) -> None:
         self.on_work: Callable[[], None] | None = None
@@ -175,21 +161,44 @@ class DatabaseCounters:
         self._instance = instance
         self._retry = retry or Retry(patience=patience)
         self._patience = patience
-        self._pending: list[_Op] = []
+        self._pending: list[Op] = []
         self._lock = asyncio.Lock()
+        self._drawn: dict[str, tuple[Reservation, float]] = {}
+        """What this process has drawn and still holds, and since when."""
+        self._back: list[tuple[Reservation, str, int]] = []
+        """What was drawn and is over, to be given back: what held it, from which allowance, how much."""
+        self._giving_back = asyncio.Lock()
+        self._set_aside: list[tuple[Allowance, float]] = []
+        """Allowances of this process's making, and when they were handed over."""
 
     # -- Counters ------------------------------------------------------------------------------------------------
 
     async def admit(self, ask: Ask) -> Grant | Short | Exceeded:
-        """Reserve in the database, then count within this instance's share."""
+        """Draw from the user's allowance; where that does not cover it, reserve in the database, then count."""
         if ask.quota is None:
-            hold = Reservation(ask.user_id, 0, id=ask.hold_id)
-        else:
-            answer: asyncio.Future[Reservation | Short] = asyncio.get_running_loop().create_future()
-            outcome = await self._answered(_Reserve(ask, answer), answer)
+            return await self._counted(ask, Reservation(ask.user_id, 0, id=ask.hold_id))
+        for pause in (*_SURE_AFTER, None):
+            taken = NONE
+            purse = self._purse(ask)
+            if purse is not None:
+                drawn = await self._draw(purse, ask)
+                if isinstance(drawn, Grant | Exceeded):
+                    return drawn
+                if isinstance(drawn, NotCovered):
+                    taken = drawn.taken
+            answer: Answer = asyncio.get_running_loop().create_future()
+            open_ = purse is not None and purse.open
+            surely = pause is None or not open_
+            outcome = await self._answered(Reserve(ask, answer, taken, ahead=open_, surely=surely), answer)
+            if isinstance(outcome, Reservation):
+                return await self._counted(ask, outcome)
             if isinstance(outcome, Short):
                 return outcome
-            hold = outcome
+            await asyncio.sleep(pause or 0.0)
+        raise AssertionError("the last answer is a decision")
+
+    async def _counted(self, ask: Ask, hold: Reservation) -> Grant | Exceeded:
+        """Count the claims of a request whose cost is held."""
         try:
             counted = await self.limits.count(ask.claims)
         except BaseException as error:
@@ -204,16 +213,26 @@ class DatabaseCounters:
 
     async def extend(self, grant: Grant, amount: int) -> Short | None:
         """See `Counters.extend`."""
-        answer: asyncio.Future[Reservation | Short] = asyncio.get_running_loop().create_future()
-        outcome = await self._answered(_Extend(grant.hold, amount, answer), answer)
+        self._to_own_row(grant.hold)
+        outcome = await self._extended(grant.hold, amount)
+        purse = self.limits.purse
+        if isinstance(outcome, Short) and purse is not None and purse.open:
+            taken = await purse.take(grant.hold.user_id)
+            if taken is not None and taken.id:
+                self._push(Close(grant.hold.user_id, taken))
+                outcome = await self._extended(grant.hold, amount)
         return outcome if isinstance(outcome, Short) else None
+
+    async def _extended(self, hold: Reservation, amount: int) -> Decision:
+        answer: Answer = asyncio.get_running_loop().create_future()
+        return await self._answered(Extend(hold, amount, answer), answer)
 
     def charge(self, grant: Grant, attempt_id: str, cost: int) -> None:
         """See `Counters.charge`. Written afterwards, in order."""
         hold = grant.hold
-        hold.moved(cost)
+        covered = hold.moved(cost)
         if hold.quota is not None and cost:
-            self._push(_Charge(hold.user_id, hold.id, attempt_id, cost))
+            self._push(Charge(hold.user_id, hold.drawn_from or hold.id, attempt_id, cost, covered))
 
     def settle(self, grant: Grant, tokens: int) -> None:
         """See `Counters.settle`."""
@@ -233,16 +252,81 @@ class DatabaseCounters:
         """Drop limit windows that hold nothing."""
         return self.shares.windows.sweep(now)
 
+    # -- allowances ----------------------------------------------------------------------------------------------
+
+    def _purse(self, ask: Ask) -> Purse | None:
+        purse = self.limits.purse
+        return purse if purse is not None and purse.open and ask.amount <= LARGEST else None
+
+    async def _draw(self, purse: Purse, ask: Ask) -> Grant | NotCovered | Exceeded | None:
+        if self._back or self._giving_back.locked():
+            await self._give_back()
+        assert ask.quota is not None
+        drawn = await purse.draw(ask.claims, Draw(ask.user_id, ask.amount, ask.quota, self._clock.now_us()))
+        if not isinstance(drawn, Drawn):
+            return drawn
+        hold = Reservation(ask.user_id, ask.amount, ask.quota, drawn.left, id=ask.hold_id)
+        hold.drawn_from = drawn.allowance_id
+        self._drawn[hold.id] = (hold, self._clock.monotonic())
+        return Grant(hold, drawn.counted)
+
+    def _to_own_row(self, hold: Reservation) -> None:
+        if hold.drawn_from:
+            del self._drawn[hold.id]
+            self._push(Move(hold.user_id, hold.id, hold.drawn_from, hold.amount))
+            hold.drawn_from = ""
+
+    async def _give_back(self) -> None:
+        """Give back what was drawn and is over. What nobody can tell of is lost until its allowance's row ends."""
+        async with self._giving_back:
+            purse = self.limits.purse
+            while self._back:  # one by one: whoever waits here may be cancelled
+                hold, allowance_id, amount = self._back.pop(0)
+                # One that is known to be away has not got it, and will not: then it is freed where it was set aside.
+                there: bool | None = False
+                if purse is not None and purse.open:
+                    there = await purse.give_back(hold.user_id, allowance_id, amount)
+                if there is False:
+                    self._push(Move(hold.user_id, hold.id, allowance_id, amount))
+                    self._push(Release(hold.user_id, hold.id))
+
+    async def _hand_over(self, made: Sequence[Allowance]) -> None:
+        purse = self.limits.purse
+        assert purse is not None
+        for one in made:
+            self._set_aside.append((one, self._clock.monotonic()))
+            instead = await purse.give(one)
+            if instead is not None and instead.id:
+                self._push(Close(one.user_id, instead))
+
+    async def retract(self, *, all_of_them: bool = False) -> None:
+        """Take back the allowances of this process's making whose time is over, or all of them."""
+        purse, now = self.limits.purse, self._clock.monotonic()
+        if purse is None:
+            return
+        standing, self._set_aside = self._set_aside, []
+        for one, at in standing:
+            if not all_of_them and now < at + OPEN_SECONDS:
+                self._set_aside.append((one, at))
+                continue
+            taken = await purse.take(one.user_id, one.id)
+            if taken is None and now < at + KEPT_SECONDS:
+                self._set_aside.append((one, at))
+            elif taken is not None and taken.id:
+                self._push(Close(one.user_id, taken))
+
     # -- the queue -----------------------------------------------------------------------------------------------
 
     async def flush(self) -> None:
         """Carry out everything that waits. Raises `DatabaseUnavailable`; what must not be forgotten waits on."""
+        await self._give_back()
         await self.limits.flush()
         async with self._lock:
             while self._pending:
-                ops = self._pending[:_BATCH]
+                ops = self._next()
+                made: list[Allowance] = []
                 try:
-                    answers = await self._retry.run(lambda ops=ops: self._carry_out(ops))  # type: ignore[misc]
+                    answers = await self._retry.run(lambda ops=ops, made=made: self._carry_out(ops, made))  # type: ignore[misc]
                 except DatabaseUnavailable:
                     self._pending[: len(ops)] = list(_kept(ops))
                     raise
@@ -250,8 +334,21 @@ class DatabaseCounters:
                 for answer, value in answers:
                     if not answer.done():
                         answer.set_result(value)
+                if made:
+                    await self._hand_over(made)
 
-    def _push(self, op: _Op) -> None:
+    def _next(self) -> list[Op]:
+        """What fits one transaction, which may have to be repeated: a move and what ends it are not in the same one."""
+        moved: set[str] = set()
+        ops = self._pending[:_BATCH]
+        for number, op in enumerate(ops):
+            if isinstance(op, Move):
+                moved.add(op.hold_id)
+            elif isinstance(op, Release) and op.hold_id in moved:
+                return ops[:number]
+        return ops
+
+    def _push(self, op: Op) -> None:
         self._pending.append(op)
         self._wake()
 
@@ -261,13 +358,18 @@ class DatabaseCounters:
 
     def _release(self, hold: Reservation) -> None:
         ended = hold.settled
-        hold.released()
-        if hold.quota is not None and not ended:
-            self._push(_Release(hold.user_id, hold.id))
+        amount = hold.released()
+        if hold.quota is None or ended:
+            return
+        if not hold.drawn_from:
+            self._push(Release(hold.user_id, hold.id))
+            return
+        del self._drawn[hold.id]
+        if amount:
+            self._back.append((hold, hold.drawn_from, amount))
+            self._wake()
 
-    async def _answered(
-        self, op: _Reserve | _Extend, answer: asyncio.Future[Reservation | Short]
-    ) -> Reservation | Short:
+    async def _answered(self, op: Reserve | Extend, answer: Answer) -> Decision:
         self._push(op)
         try:
             async with asyncio.timeout(self._patience):
@@ -280,18 +382,15 @@ class DatabaseCounters:
             self._give_up(op)
             raise
 
-    def _give_up(self, op: _Reserve | _Extend) -> None:
-        if isinstance(op, _Reserve):
-            self._push(_Release(op.user_id, op.hold_id))
+    def _give_up(self, op: Reserve | Extend) -> None:
+        if isinstance(op, Reserve):
+            self._push(Release(op.user_id, op.hold_id))
 
-    async def _carry_out(
-        self, ops: Sequence[_Op]
-    ) -> list[tuple[asyncio.Future[Reservation | Short], Reservation | Short]]:
+    async def _carry_out(self, ops: Sequence[Op], made: list[Allowance]) -> list[tuple[Answer, Decision]]:
         async with self._db.transaction() as tx:
-            work = _Work(tx, self._instance, self._clock.now_us())
-            await work.load(ops)
-            answers = [answer for op in ops if (answer := work.do(op)) is not None]
-            await work.save()
+            work = Work(tx, self._instance, self._clock.now_us())
+            answers = await work.run(ops)
+        made[:] = work.set_aside
         return answers
 
     # -- upkeep --------------------------------------------------------------------------------------------------
@@ -309,11 +408,19 @@ class DatabaseCounters:
         self.shares.membership = Membership(len(ids), ids.index(self._instance)) if self._instance in ids else before
         return before != self.shares.membership
 
+    async def tend_allowances(self) -> None:
+        """Once a second: what is drawn and held for long gets a row of its own, allowances that are over come back."""
+        now = self._clock.monotonic()
+        for hold, since in list(self._drawn.values()):
+            if now >= since + OWN_ROW_AFTER:
+                self._to_own_row(hold)
+        await self.retract()
+
     async def renew(self) -> None:
         """Say that this process's holds are alive. Raises `DatabaseUnavailable`."""
         until = self._clock.now_us() + HOLD_SECONDS * _US
         await self._db.execute(
-            "UPDATE quota_holds SET expires_at = ? WHERE instance = ? AND spent = 0", (until, self._instance)
+            "UPDATE quota_holds SET expires_at = ? WHERE instance = ? AND spent = ?", (until, self._instance, HELD)
         )
 
     async def bury(self) -> int:
@@ -330,7 +437,7 @@ class DatabaseCounters:
         async with self._db.transaction() as tx:
             _, was = (await lock_accounts(tx, [user_id]))[user_id]
             await tx.execute("DELETE FROM quota_holds WHERE user_id = ? AND expires_at < ?", (user_id, now))
-            return was - await _set_reserved(tx, user_id)
+            return was - await set_reserved(tx, user_id)
 
     async def reserved_drift(self) -> dict[str, tuple[int, int]]:
         """Set every `reserved` to the sum of its holds; what differed, as (was, is). Raises `DatabaseUnavailable`."""
@@ -345,170 +452,23 @@ class DatabaseCounters:
     async def _repair(self, user_id: str) -> tuple[int, int]:
         async with self._db.transaction() as tx:
             _, was = (await lock_accounts(tx, [user_id]))[user_id]
-            return was, await _set_reserved(tx, user_id)
+            return was, await set_reserved(tx, user_id)
 
     async def leave(self) -> None:
         """Say good-bye: the others' shares grow at once. Raises `DatabaseUnavailable`."""
         await self._db.execute("DELETE FROM instances WHERE id = ?", (self._instance,))
 
 
-@dataclass(slots=True)
-class _Work:
-    """One transaction over locked budgets: load, decide in plain arithmetic, save what changed."""
-
-    tx: Session
-    instance: str
-    now: int
-    accounts: dict[str, list[int]] = field(default_factory=dict)
-    """`[cost_used, reserved]` by user."""
-    before: dict[str, int] = field(default_factory=dict)
-    holds: dict[str, int] = field(default_factory=dict)
-    stored: dict[str, int] = field(default_factory=dict)
-    owners: dict[str, tuple[str, bool]] = field(default_factory=dict)
-    """User and whether it is spent, of the holds that may be written."""
-    landed: set[str] = field(default_factory=set)
-
-    async def load(self, ops: Iterable[_Op]) -> None:
-        users = sorted({op.user_id for op in ops})
-        self.accounts = {user_id: list(pair) for user_id, pair in (await lock_accounts(self.tx, users)).items()}
-        self.before = {user_id: pair[1] for user_id, pair in self.accounts.items()}
-        attempts = [op.attempt_id for op in ops if isinstance(op, _Charge)]
-        # A hold that is asked for is not there yet: it is asked for once, and by nobody else under its name.
-        known = {*(op.hold_id for op in ops if not isinstance(op, _Reserve)), *attempts}
-        if known:
-            self.stored = await _amounts(self.tx, known)
-            self.holds = dict(self.stored)
-        if attempts:
-            these, ids = sql.one_of("attempt_id", attempts)
-            rows = await self.tx.fetch(sql.select("usages", ("attempt_id",), f"WHERE {these}"), ids)
-            self.landed = {row[0] for row in rows}
-
-    def do(self, op: _Op) -> tuple[asyncio.Future[Reservation | Short], Reservation | Short] | None:
-        account = self.accounts[op.user_id]
-        self.owners[op.hold_id] = (op.user_id, False)
-        match op:
-            case _Reserve(ask=ask, answer=answer):
-                amount = fitting(ask.quota, sum(account), ask.amount, ask.least)
-                if isinstance(amount, Short):
-                    return answer, amount
-                self.holds[op.hold_id] = amount
-                account[1] += amount
-                left = None if ask.quota is None else max(0, ask.quota - sum(account))
-                return answer, Reservation(ask.user_id, amount, ask.quota, left, id=ask.hold_id)
-            case _Extend(hold=hold, amount=wanted, answer=answer):
-                held = self.holds.get(hold.id, 0)
-                granted = fitting(hold.quota, sum(account), max(0, wanted - held), max(0, wanted - held))
-                if isinstance(granted, Short):
-                    return answer, granted
-                self.holds[hold.id] = held + granted
-                account[1] += granted
-                hold.amount = held + granted
-                hold.left = None if hold.quota is None else max(0, hold.quota - sum(account))
-                return answer, hold
-            case _Charge():
-                held = self.holds.get(op.hold_id, 0)
-                covered = min(held, op.cost)
-                account[1] -= covered
-                if held:
-                    self.holds[op.hold_id] = held - covered
-                if op.attempt_id not in self.landed and op.attempt_id not in self.holds:
-                    self.owners[op.attempt_id] = (op.user_id, True)
-                    self.holds[op.attempt_id] = op.cost
-                    account[1] += op.cost
-            case _Release():
-                account[1] -= self.holds.pop(op.hold_id, 0)
-        return None
-
-    async def save(self) -> None:
-        gone = [hold_id for hold_id in self.stored if hold_id not in self.holds]
-        made = [hold_id for hold_id in self.holds if hold_id not in self.stored]
-        moved = [hold_id for hold_id, amount in self.holds.items() if self.stored.get(hold_id, amount) != amount]
-        if gone:
-            these, ids = sql.one_of("id", gone)
-            await self.tx.execute(sql.delete("quota_holds", these), ids)
-        await self.tx.executemany(sql.insert("quota_holds", _HOLD_COLUMNS), [self._row(hold_id) for hold_id in made])
-        await self.tx.executemany(
-            "UPDATE quota_holds SET amount_nano_usd = ? WHERE id = ?", [(self.holds[one], one) for one in moved]
-        )
-        await self.tx.executemany(
-            "UPDATE user_quotas SET reserved_nano_usd = ? WHERE user_id = ?",
-            [(max(0, pair[1]), user) for user, pair in self.accounts.items() if pair[1] != self.before[user]],
-        )
-
-    def _row(self, hold_id: str) -> tuple[object, ...]:
-        user_id, spent = self.owners[hold_id]
-        until = self.now + (SPENT_SECONDS if spent else HOLD_SECONDS) * _US
-        return hold_id, user_id, self.holds[hold_id], self.instance, int(spent), until
-
-
-async def lock_accounts(tx: Session, users: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """`cost_used` and `reserved` of users, locked until the transaction ends; a user without a row gets an empty one.
-
-    Locked in the order of their ids by one statement, so that nobody waits in a circle. (Two who make missing rows
-    beside rows they have locked can; the engine then ends one of them, and it is tried again.)
-    """
-    wanted = sorted(set(users))
-    found = await _locked(tx, wanted)
-    missing = [user_id for user_id in wanted if user_id not in found]
-    if missing:
-        make = sql.upsert(tx.dialect, "user_quotas", QUOTA_COLUMNS, ("user_id",))
-        await tx.executemany(make, [(user_id, None, 0, 0, 0, 1) for user_id in missing])
-        found |= await _locked(tx, missing)
-    return found
-
-
-async def _locked(tx: Session, users: Sequence[str]) -> dict[str, tuple[int, int]]:
-    these, ids = sql.one_of("user_id", users)
-    query = sql.select(
-        "user_quotas", ("user_id", "cost_used_nano_usd", "reserved_nano_usd"), f"WHERE {these} ORDER BY user_id"
-    )
-    rows = await tx.fetch(sql.locking(tx.dialect, query), ids)
-    return {user_id: (int(used), int(reserved)) for user_id, used, reserved in rows}
-
-
-async def drop_landed(tx: Session, attempt_ids: Sequence[str]) -> None:
-    """Attempts whose rows have landed in this transaction are no longer held: their cost is in `cost_used` now."""
-    if not attempt_ids:
-        return
-    these, ids = sql.one_of("id", attempt_ids)
-    rows = await tx.fetch(sql.select("quota_holds", ("id", "user_id", "amount_nano_usd"), f"WHERE {these}"), ids)
-    if not rows:
-        return
-    sums: dict[str, int] = {}
-    for _, user_id, amount in rows:
-        sums[user_id] = sums.get(user_id, 0) + int(amount)
-    accounts = await lock_accounts(tx, list(sums))
-    these, ids = sql.one_of("id", [row[0] for row in rows])
-    await tx.execute(sql.delete("quota_holds", these), ids)
-    await tx.executemany(
-        "UPDATE user_quotas SET reserved_nano_usd = ? WHERE user_id = ?",
-        [(max(0, accounts[user_id][1] - sums[user_id]), user_id) for user_id in sorted(sums)],
-    )
-
-
-def _kept(ops: Iterable[_Op]) -> Iterable[_Op]:
+def _kept(ops: Iterable[Op]) -> Iterable[Op]:
     """What must still be done when a transaction failed, perhaps after it was committed."""
     for op in ops:
-        if isinstance(op, _Reserve | _Extend):
+        if isinstance(op, Reserve | Extend):
             if not op.answer.done():
                 op.answer.set_exception(CountersUnavailable("the database that keeps the budgets does not answer"))
+            if isinstance(op, Reserve) and op.taken.id:
+                yield Close(op.user_id, op.taken)
         else:
             yield op
-
-
-async def _amounts(tx: Session, hold_ids: Iterable[str]) -> dict[str, int]:
-    these, ids = sql.one_of("id", sorted(hold_ids))
-    rows = await tx.fetch(sql.select("quota_holds", ("id", "amount_nano_usd"), f"WHERE {these}"), ids)
-    return {hold_id: int(amount) for hold_id, amount in rows}
-
-
-async def _set_reserved(tx: Session, user_id: str) -> int:
-    """Set `reserved` of a locked budget to the sum of its holds, and tell it."""
-    ((total,),) = await tx.fetch(
-        "SELECT COALESCE(SUM(amount_nano_usd), 0) FROM quota_holds WHERE user_id = ?", (user_id,)
-    )
-    await tx.execute("UPDATE user_quotas SET reserved_nano_usd = ? WHERE user_id = ?", (int(total), user_id))
-    return int(total)
 
 
 _DRIFTED: Final = """

@@ -9,6 +9,8 @@ none. Redis is a cache of the ledger here, never the truth:
   second that they are there (`tick`), and whoever has not been heard of is taken to live on its share. So that both
   never use the same share, an instance waits until it must be missed before it does (`PRESENT` seconds at most);
 * it comes back: what was let through meanwhile is counted before the first request asks.
+
+Allowances (`allowances`) are given out by the same script, so that a request asks Redis once for all it needs.
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ from gproxy.access.limits import Claim, Counted, Exceeded, Standing, Windows
 from gproxy.access.shares import Shares
 from gproxy.clock import Clock
 from gproxy.ids import new_id
+from gproxy.storage import redis_scripts
+from gproxy.storage.allowances import OPEN_SECONDS, Allowance, Draw, Drawn, NotCovered, Purse, Taken
 from gproxy.storage.drivers import transport_is_gone
 from gproxy.storage.errors import StorageError
 from gproxy.window import SLOTS
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+    from redis.commands.core import AsyncScript
 
 TIMEOUT: Final = 0.5
 """Seconds one call may take; a slower Redis is as good as none."""
@@ -42,122 +47,15 @@ PRESENT: Final = 2.5
 
 _FOR_UPKEEP: Final = 4
 """Connections beside those: corrections, being there, filling and coming back."""
+_LATE: Final = 5.0
+"""Seconds after which what was drawn may not be used: this process stood still."""
 _TRIES: Final = 3
 """How often Redis is asked for one request before it is given up, if it answers in between."""
 _US: Final = 1_000_000
 _PREFIX: Final = "{gproxy}:w:"
+_ALLOWANCE: Final = "{gproxy}:a:"
 _EPOCH: Final = "{gproxy}:epoch"
 _THERE: Final = "{gproxy}:there"
-
-# KEYS: the epoch, the instances that are there, then one hash per claim. ARGV: per claim length (us), limit, cost,
-# least; then who asks and how many instances there should be.
-# Answers: {-1} no epoch · {-2} the asker is not there · {0, worst, wait, used…, reset…} · {1, slot…, granted…, used…, reset…}; times in us.
-_COUNT: Final = """
-local slots = tonumber(60)
-if redis.call('EXISTS', KEYS[1]) == 0 then return {-1} end
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local until_then = redis.call('ZSCORE', KEYS[2], ARGV[#ARGV - 1])
-if not until_then or tonumber(until_then) < now then return {-2} end
-local members = tonumber(ARGV[#ARGV])
-local missing = math.max(0, members - redis.call('ZCOUNT', KEYS[2], now, '+inf'))
-local n = #KEYS - 2
-local used, newest, granted, sorted = {}, {}, {}, {}
-local worst, longest = 0, -1
-for i = 1, n do
-  local length, limit = tonumber(ARGV[i * 4 - 3]), tonumber(ARGV[i * 4 - 2])
-  if missing > 0 then limit = limit - missing * math.ceil(limit / members) end
-  local cost, least = tonumber(ARGV[i * 4 - 1]), tonumber(ARGV[i * 4])
-  local width = length / slots
-  local oldest = math.floor(now / width) - slots
-  local flat = redis.call('HGETALL', KEYS[i + 2])
-  local total, last, held = 0, oldest - 1, {}
-  for f = 1, #flat, 2 do
-    local slot, count = tonumber(flat[f]), tonumber(flat[f + 1])
-    if slot < oldest then
-      redis.call('HDEL', KEYS[i + 2], flat[f])
-    else
-      total = total + count
-      if slot > last then last = slot end
-      held[#held + 1] = {slot, count}
-    end
-  end
-  used[i] = total
-  newest[i] = last
-  local left = limit - total
-  if cost <= left then granted[i] = cost elseif least <= left then granted[i] = left else
-    granted[i] = -1
-    table.sort(held, function(a, b) return a[1] < b[1] end)
-    local excess, wait = total + least - limit, length
-    for _, pair in ipairs(held) do
-      excess = excess - pair[2]
-      if excess <= 0 then wait = math.max(0, (pair[1] + 1 + slots) * width - now) break end
-    end
-    if wait > longest then longest = wait worst = i end
-  end
-end
-local function reset(i)
-  local width = tonumber(ARGV[i * 4 - 3]) / slots
-  return math.max(0, math.floor((newest[i] + 1 + slots) * width - now))
-end
-local answer
-if worst > 0 then
-  answer = {0, worst, math.ceil(longest)}
-else
-  answer = {1}
-  for i = 1, n do
-    local width = tonumber(ARGV[i * 4 - 3]) / slots
-    newest[i] = math.floor(now / width)
-    used[i] = used[i] + granted[i]
-    redis.call('HINCRBY', KEYS[i + 2], newest[i], granted[i])
-    redis.call('PEXPIRE', KEYS[i + 2], math.ceil((slots + 2) * width / 1000))
-    answer[#answer + 1] = newest[i]
-  end
-  for i = 1, n do answer[#answer + 1] = granted[i] end
-end
-for i = 1, n do answer[#answer + 1] = used[i] end
-for i = 1, n do answer[#answer + 1] = reset(i) end
-return answer
-"""
-
-# KEYS: one hash. ARGV: slot, difference. A slot that has left the window is past correcting.
-_CORRECT: Final = """
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2]) end
-return 0
-"""
-
-# KEYS: one hash. ARGV: length (us), 'most' or 'add', then ago (us), count, ago, count, …
-_RAISE: Final = """
-local slots = tonumber(60)
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local width = tonumber(ARGV[1]) / slots
-local sums = {}
-for i = 3, #ARGV, 2 do
-  local slot = math.floor((now - tonumber(ARGV[i])) / width)
-  sums[slot] = (sums[slot] or 0) + tonumber(ARGV[i + 1])
-end
-for slot, count in pairs(sums) do
-  if ARGV[2] == 'add' then
-    redis.call('HINCRBY', KEYS[1], slot, count)
-  elseif count > tonumber(redis.call('HGET', KEYS[1], slot) or '0') then
-    redis.call('HSET', KEYS[1], slot, count)
-  end
-end
-redis.call('PEXPIRE', KEYS[1], math.ceil((slots + 2) * width / 1000))
-return 0
-"""
-
-# KEYS: the instances that are there. ARGV: which one, and until when (us of Redis's clock: a command that arrives late
-# says nothing new). Answers with the time.
-_BE_THERE: Final = """
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
-redis.call('PEXPIRE', KEYS[1], 60000)
-return now
-"""
 
 Key = tuple[str, str, float]
 
@@ -182,10 +80,13 @@ class RedisLimits:
             retry=Retry(NoBackoff(), 0),
         )
         self._redis: Redis = Redis.from_pool(pool)
-        self._count = self._redis.register_script(_COUNT)
-        self._correct = self._redis.register_script(_CORRECT)
-        self._raise = self._redis.register_script(_RAISE)
-        self._be_there = self._redis.register_script(_BE_THERE)
+        self._count = self._redis.register_script(redis_scripts.COUNT)
+        self._correct = self._redis.register_script(redis_scripts.CORRECT)
+        self._raise = self._redis.register_script(redis_scripts.RAISE)
+        self._be_there = self._redis.register_script(redis_scripts.BE_THERE)
+        self._give = self._redis.register_script(redis_scripts.GIVE)
+        self._take = self._redis.register_script(redis_scripts.TAKE)
+        self._back = self._redis.register_script(redis_scripts.GIVE_BACK)
         self._id = new_id()
         self._clock_ahead: float | None = None
         """How far Redis's clock is ahead of ours, seconds; too little rather than too much."""
@@ -202,6 +103,7 @@ class RedisLimits:
         self._away = False
         self._meanwhile: list[tuple[Key, float, int]] = []
         self._late: list[tuple[str, int, int]] = []
+        self._flushing = asyncio.Lock()
         self._changing = asyncio.Lock()
         self.on_work: Callable[[], None] | None = None
 
@@ -210,6 +112,16 @@ class RedisLimits:
         """Whether limits are kept by share at the moment because Redis does not answer."""
         return self._away
 
+    @property
+    def purse(self) -> Purse:
+        """Redis gives out allowances."""
+        return self
+
+    @property
+    def open(self) -> bool:
+        """Whether Redis is worth asking."""
+        return not (self._leaving or self._away or self._clock.monotonic() < self._rest_until)
+
     async def count(self, claims: Sequence[Claim]) -> Counted | Exceeded:
         """Count every claim or none, in Redis if it answers, otherwise within this instance's share.
 
@@ -217,14 +129,17 @@ class RedisLimits:
         """
         if not claims:
             return Counted((), (), ())
-        if self._late:
+        if self._late or self._flushing.locked():
             await self.flush()
         for tries in range(_TRIES):
             if not self._leaving and self._clock.monotonic() >= self._rest_until:
                 try:
-                    return await self._counted(claims)
+                    outcome = await self._counted(claims)
                 except self._faults():
                     self._rest_until = self._clock.monotonic() + REST
+                else:
+                    assert not isinstance(outcome, Drawn | NotCovered)
+                    return outcome
             if await self._leave(surely=tries + 1 == _TRIES):
                 break
         return await self._by_share(claims)
@@ -253,15 +168,16 @@ class RedisLimits:
 
     async def flush(self) -> None:
         """Send corrections. One that does not arrive leaves its window a little too full; it is not tried twice."""
-        late, self._late = self._late, []
-        if not late or self._clock.monotonic() < self._rest_until:
-            return
-        try:
-            async with _asked(TIMEOUT):
-                for key, slot, difference in late:
-                    await self._correct(keys=[key], args=[slot, difference])
-        except self._faults():
-            self._rest_until = self._clock.monotonic() + REST
+        async with self._flushing:
+            late, self._late = self._late, []
+            if not late or self._clock.monotonic() < self._rest_until:
+                return
+            try:
+                async with _asked(TIMEOUT):
+                    for key, slot, difference in late:
+                        await self._correct(keys=[key], args=[slot, difference])
+            except self._faults():
+                self._rest_until = self._clock.monotonic() + REST
 
     async def close(self) -> None:
         """Be there no more, and close the connections."""
@@ -270,20 +186,76 @@ class RedisLimits:
                 await self._redis.zrem(_THERE, self._id)
         await self._redis.aclose()
 
+    # -- allowances ------------------------------------------------------------------------------------------------
+
+    async def draw(self, claims: Sequence[Claim], draw: Draw) -> Drawn | NotCovered | Exceeded | None:
+        """See `Purse.draw`. An answer that comes late is none: what it drew may have ended meanwhile."""
+        if self._late or self._flushing.locked():
+            await self.flush()
+        if not self.open:
+            return None
+        began = self._clock.monotonic()
+        try:
+            outcome = await self._counted(claims, draw)
+        except self._faults():
+            self._rest_until = self._clock.monotonic() + REST
+            return None
+        if isinstance(outcome, Drawn) and self._clock.monotonic() > began + _LATE:
+            self.withdraw(outcome.counted)
+            return None
+        assert not isinstance(outcome, Counted)
+        return outcome
+
+    async def give(self, allowance: Allowance) -> Taken | None:
+        """See `Purse.give`."""
+        one = allowance
+        args: list[str | int] = [one.id, one.amount, one.ends, one.quota, one.beyond, OPEN_SECONDS * _US]
+        return _taken(await self._told(self._give, one.user_id, args))
+
+    async def take(self, user_id: str, allowance_id: str = "") -> Taken | None:
+        """See `Purse.take`."""
+        return _taken(await self._told(self._take, user_id, [allowance_id]))
+
+    async def give_back(self, user_id: str, allowance_id: str, amount: int) -> bool | None:
+        """See `Purse.give_back`."""
+        answer = await self._told(self._back, user_id, [allowance_id, amount])
+        return None if answer is None else bool(answer)
+
+    async def _told(self, script: AsyncScript, user_id: str, args: list[str | int]) -> Any:
+        if not self.open:
+            return None
+        try:
+            async with _asked(TIMEOUT):
+                return await script(keys=[_ALLOWANCE + user_id], args=args)
+        except self._faults():
+            self._rest_until = self._clock.monotonic() + REST
+            return None
+
     # -- Redis -----------------------------------------------------------------------------------------------------
 
-    async def _counted(self, claims: Sequence[Claim]) -> Counted | Exceeded:
+    async def _counted(
+        self, claims: Sequence[Claim], draw: Draw | None = None
+    ) -> Counted | Exceeded | Drawn | NotCovered:
         if self._away:
             await self._return()
-        answer = await self._ask(claims)
+        answer = await self._ask(claims, draw)
         if answer[0] == -1:
             await self._begin()
-            answer = await self._ask(claims)
+            answer = await self._ask(claims, draw)
         if answer[0] == -2 and not (self._leaving or self._away):
             await self._renew()
-            answer = await self._ask(claims)
+            answer = await self._ask(claims, draw)
+        if answer[0] == -3:
+            return NotCovered(Taken(_text(answer[1]), int(answer[2])))
         if answer[0] < 0:
             raise TimeoutError("this instance is not there for the others")
+        drawn = None if draw is None or answer[0] == 0 else answer[-3:]
+        counted = self._outcome(claims, [int(one) for one in (answer if drawn is None else answer[:-3])])
+        if drawn is None or isinstance(counted, Exceeded):
+            return counted
+        return Drawn(counted, _text(drawn[0]), int(drawn[1]) + int(drawn[2]))
+
+    def _outcome(self, claims: Sequence[Claim], answer: list[int]) -> Counted | Exceeded:
         n = len(claims)
         if answer[0] == 0:
             tail = answer[3:]
@@ -303,12 +275,14 @@ class RedisLimits:
         mirror = tuple(self._shares.windows.add(claim, now) for claim in granted)
         return Counted(granted, tuple(slots) + mirror, standings)
 
-    async def _ask(self, claims: Sequence[Claim]) -> list[int]:
-        keys = [_EPOCH, _THERE, *(_key(claim.row_id, claim.dimension, claim.length) for claim in claims)]
+    async def _ask(self, claims: Sequence[Claim], draw: Draw | None) -> list[Any]:
+        who = _ALLOWANCE + ("" if draw is None else draw.user_id)
+        keys = [_EPOCH, _THERE, who, *(_key(claim.row_id, claim.dimension, claim.length) for claim in claims)]
         args: list[int | str] = [
             value for claim in claims for value in (int(claim.length * _US), claim.limit, claim.cost, claim.needs)
         ]
         args += [self._id, self._shares.membership.count]
+        args += [-1, 0, 0] if draw is None else [draw.amount, draw.quota, draw.now]
         # The wait for a turn is no sign of a slow Redis, so it is not in the time of the call; it ends with the calls
         # before it, each of which has its own. What was found out meanwhile holds for those that waited, too.
         async with self._turn:
@@ -321,7 +295,7 @@ class RedisLimits:
             finally:
                 self._asking -= 1
                 self._settled.set()
-        return [int(value) for value in answer]
+        return list(answer)
 
     async def _begin(self) -> None:
         """Redis is empty: bring in what the ledger and this instance know."""
@@ -455,6 +429,14 @@ async def _asked(seconds: float) -> AsyncIterator[None]:
 def _mirrored(counted: Counted) -> Counted:
     """The part of a count that is in this process's own windows."""
     return Counted(counted.claims, counted.slots[len(counted.claims) :], counted.standings)
+
+
+def _taken(answer: Any) -> Taken | None:
+    return None if answer is None else Taken(_text(answer[0]), int(answer[1]))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _at(claim: Claim, cost: int) -> Claim:

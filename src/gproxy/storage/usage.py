@@ -18,8 +18,8 @@ from gproxy.clock import Clock, SystemClock
 from gproxy.ledger.record import Outcome, UsageRow
 from gproxy.ledger.store import Position
 from gproxy.storage import sql
-from gproxy.storage.database_counters import drop_landed, lock_accounts
 from gproxy.storage.engine import LONGEST_STATEMENT, Database, Session
+from gproxy.storage.holds import drop_landed, lock_accounts
 from gproxy.storage.latencies import DAY_US, HOUR_US, count_latencies
 from gproxy.storage.retry import Retry
 from gproxy.storage.usage_values import COLUMNS, ROLLUP_KEY, ROLLUP_SUMS, Values, checked, fault_of
