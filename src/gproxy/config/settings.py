@@ -199,7 +199,7 @@ class Settings:
         "--redis-url GPROXY_REDIS_URL",
         url("redis", "rediss", "unix"),
         Group.DATA,
-        "Redis or Valkey in which several instances count rate limits together.",
+        "Redis or Valkey in which several instances count rate limits together, and that gives out their budgets.",
     )
     durability: str = _setting(
         "process",
