@@ -5,18 +5,22 @@
 How an attempt finds its row: the load generator puts a nonce into every request. The vendor records it with each
 attempt, the client's log says which request id the gateway answered with, and the rows carry that id. A nonce inside
 the model name joins rows directly. Calls whose client never learned an id (the gateway was killed) are matched by
-what both sides still know: model, credential, tokens.
+what both sides still know: model, credential, tokens, and the order of things, which no delay can turn round: a call
+begins, its row is born, the vendor reads the request. Where that leaves a choice, the judge takes the reading that
+accuses least (`assignment.py`): it condemns only what no reading explains.
 
 The rules, with the names of the invariants in the fault catalogue:
 
     LOST      I1  the vendor saw an attempt and no row exists
     DOUBLED   I1  two rows for one attempt, or one attempt id twice
-    PHANTOM   I2  a row without an attempt. Excused: one row without output for each call that ended between its
-                  open record and the vendor's reading: `cancelled` when the client's log has such an abort, or when
-                  another attempt at the same request was the answer (a hedge's second may be outrun so soon),
-                  `interrupted` when the gateway was killed (`killed=True`; as many as the log has broken calls, if
-                  there is a log); and `failed` rows of cost zero when the vendor was unreachable (`unreachable=True`),
-                  or one with the gateway's own 502 for each time the vendor hung up behind an answer: the next
+    PHANTOM   I2  a row without an attempt. Excused, if it has no output, by what ended between the row and the
+                  vendor's reading, each time once: a call that its client aborted and the vendor never saw excuses a
+                  `cancelled` row, and where the gateway was killed (`killed=True`) also an `interrupted` one, for it
+                  may have died before it noticed; a call that broke when the gateway was killed excuses an
+                  `interrupted` row born before that (any, if there is no log). Excused are also a `cancelled` row
+                  beside another attempt at the same request that was the answer (a hedge's second may be outrun so
+                  soon); and `failed` rows of cost zero when the vendor was unreachable (`unreachable=True`), or
+                  one with the gateway's own 502 for each time the vendor hung up behind an answer: the next
                   request may have been on its way to that connection
     USAGE     I3  a `reported` row whose tokens are not the vendor's figures, or an answer the vendor completed with
                   figures that the row calls complete without them
@@ -35,13 +39,17 @@ The rules, with the names of the invariants in the fault catalogue:
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gproxy.vendor.tally import Figures
+from tests.vendor.assignment import cheapest
 from tests.vendor.count import Count, Counted, read_count
 from tests.vendor.load import Call
 
@@ -113,19 +121,38 @@ class _Case:
     checkpoint_tokens: int | None
     answered: frozenset[str] = frozenset()
     """Requests of which some attempt is complete."""
-    excuses: dict[str, int] = field(default_factory=dict)
+    unread: Sequence[_Unread] = ()
+    """What may have a row although the vendor never read it."""
     found: list[Violation] = field(default_factory=list)
 
     def say(self, kind: str, text: str, attempt: Counted | None = None, row: Row | None = None) -> None:
-        self.found.append(
-            Violation(
-                kind,
-                text,
-                attempt.nonce if attempt else None,
-                attempt.n if attempt else None,
-                str(row["attempt_id"]) if row is not None else None,
-            )
-        )
+        self.found.append(_violation(kind, text, attempt, row))
+
+
+def _violation(kind: str, text: str, attempt: Counted | None = None, row: Row | None = None) -> Violation:
+    return Violation(
+        kind,
+        text,
+        attempt.nonce if attempt else None,
+        attempt.n if attempt else None,
+        str(row["attempt_id"]) if row is not None else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """A request, or one try of it, that ended before the vendor had read it: it explains one row without an attempt."""
+
+    outcomes: frozenset[str]
+    nonce: str | None = None
+    since: float = 0.0
+    until: float = math.inf
+    """When its row can have been born, in microseconds since the epoch."""
+
+    def explains(self, row: Row, nonce: str | None) -> bool:
+        """Whether this row can be its own; `nonce`: of the request that the row is known to belong to."""
+        own = nonce is None or self.nonce is None or nonce == self.nonce
+        return own and row["outcome"] in self.outcomes and self.since <= row["at"] <= self.until
 
 
 def reconcile(
@@ -158,15 +185,14 @@ def reconcile(
     judged = [row for row in rows if row["operation"] in operations]
     _same_id_twice(case, rows)
     case.answered = frozenset(str(row["request_id"]) for row in rows if row["outcome"] == "complete")
-    case.excuses = _excuses(case, attempts)
+    case.unread = list(_unread(case, attempts))
     pairs, lonely_attempts, lonely_rows = _match(case, attempts, judged)
     for attempt, row in pairs:
-        _judge_pair(case, attempt, row)
+        case.found += _flaws(case, attempt, row)
     for attempt in lonely_attempts:
         case.say("LOST", f"the vendor saw {attempt.model!r} ({attempt.how}) and there is no row", attempt)
     for row in lonely_rows:
-        if not _excuse(case, row):
-            case.say("PHANTOM", f"row ({row['outcome']}, status {row['status']}) without an attempt", row=row)
+        case.say("PHANTOM", f"row ({row['outcome']}, status {row['status']}) without an attempt", row=row)
     for row in judged:
         _judge_cost(case, row)
     _judge_quotas(case, quotas, cost_before or {})
@@ -194,11 +220,11 @@ def _match(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs
     nonce_by_request = {call.request_id: nonce for nonce, call in case.calls.items() if call.request_id}
     nonces = {attempt.nonce for attempt in attempts if attempt.nonce}
     rows_of: dict[str, list[Row]] = defaultdict(list)
-    loose_rows: list[Row] = []
+    loose_rows: list[tuple[Row, str | None]] = []
     for row in rows:
         nonce = nonce_by_request.get(row["request_id"]) or _nonce_in(row, nonces)
         if nonce is None:
-            loose_rows.append(row)
+            loose_rows.append((row, None))
         else:
             rows_of[nonce].append(row)
     attempts_of: dict[str, list[Counted]] = defaultdict(list)
@@ -209,8 +235,6 @@ def _match(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs
         else:
             loose_attempts.append(attempt)
     pairs: Pairs = []
-    lonely_rows: list[Row] = []
-    lonely_attempts: list[Counted] = []
     for nonce, its_rows in rows_of.items():
         its_attempts = attempts_of.get(nonce, [])
         its_rows.sort(key=lambda row: (row["attempt_no"], row["at"]))
@@ -221,13 +245,13 @@ def _match(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs
         pairs += paired
         # Some of a request's attempts may have been joined by id and others not: what is left tries the loose match.
         loose_attempts += left
-        if its_attempts and over and not all(_excusable(case, row) for row in over):
+        if its_attempts and over and not all(_excusable(case, row, nonce) for row in over):
             for row in over:
                 case.say("DOUBLED", f"{len(its_rows)} rows for {len(its_attempts)} attempts", its_attempts[0], row)
         else:
-            lonely_rows += over
-    more, left, over = _loose(case, loose_attempts, loose_rows)
-    return pairs + more, lonely_attempts + left, lonely_rows + over
+            loose_rows += ((row, nonce) for row in over)
+    more, lonely_attempts, lonely_rows = _loose(case, loose_attempts, loose_rows)
+    return pairs + more, lonely_attempts, lonely_rows
 
 
 def _nonce_in(row: Row, nonces: Collection[str]) -> str | None:
@@ -264,90 +288,120 @@ def _reached_nobody(row: Row) -> bool:
     return row["outcome"] in {"failed", "interrupted", "cancelled"} and not row["output_tokens"]
 
 
-def _loose(case: _Case, attempts: list[Counted], rows: list[Row]) -> tuple[Pairs, list[Counted], list[Row]]:
-    """Match what has no nonce in common: the strictest key first, the likeliest pairs first, each used once."""
-    pairs: Pairs = []
-    left = list(attempts)
-    for strictness in (3, 2, 1):
-        by_key: dict[object, list[Row]] = defaultdict(list)
-        for row in rows:
-            for model in sorted(_models_of(row)):
-                by_key[_row_key(case, row, model, strictness)].append(row)
-        likely = sorted(
-            (
-                (_unlikely(case, attempt, row), at, number)
-                for at, attempt in enumerate(left)
-                for number, row in enumerate(by_key.get(_attempt_key(case, attempt, strictness), ()))
-            ),
-        )
-        matched: set[int] = set()
-        used: set[int] = set()
-        for _, at, number in likely:
-            row = by_key[_attempt_key(case, left[at], strictness)][number]
-            if at not in matched and id(row) not in used:
-                matched.add(at)
-                used.add(id(row))
-                pairs.append((left[at], row))
-        rows = [row for row in rows if id(row) not in used]
-        left = [attempt for at, attempt in enumerate(left) if at not in matched]
-    return pairs, left, rows
+_LOST: Final = 10**15
+_ACCUSED: Final = 10**12
+_CONTRADICTED: Final = 10**11
+_CHOICES: Final = 100
+"""How many of its likeliest partners each row is tried with. More would only cost time: a row would have to be further
+from its own attempt than from a hundred others."""
 
 
-def _unlikely(case: _Case, attempt: Counted, row: Row) -> float:
-    """How unlike a pair looks, in seconds: a row is born just before the vendor reads the request.
+def _loose(
+    case: _Case, attempts: list[Counted], rows: list[tuple[Row, str | None]]
+) -> tuple[Pairs, list[Counted], list[Row]]:
+    """Match what has no request id in common: the most pairs first, then the fewest violations, then the likeliest.
+
+    A row comes with the nonce of its request, if that is known; then only what is unread of that request is its own.
+    """
+    attempts = sorted(attempts, key=lambda attempt: attempt.at)
+    by_key: dict[object, _Line] = defaultdict(_Line)
+    for at, attempt in enumerate(attempts):
+        by_key[_attempt_key(case, attempt)].places.append(at)
+    for line in by_key.values():
+        line.draw(case, attempts)
+    nobodys = len(attempts) + len(case.unread)
+    costs = []
+    for number, (row, nonce) in enumerate(rows):
+        ways: list[tuple[int, int]] = []
+        if nonce is None:
+            found = {at for key in _row_keys(case, row) if key in by_key for at in by_key[key].possible(row["at"])}
+            ways = sorted((_unlikely(case, attempts[at], row) - _LOST, at) for at in found)[:_CHOICES]
+        if _excusable(case, row, nonce):
+            excused = [
+                (min(_CONTRADICTED, int(row["at"] - unread.since)), at)
+                for at, unread in enumerate(case.unread, len(attempts))
+                if unread.explains(row, nonce)
+            ]
+            ways += sorted(excused)[:_CHOICES]
+        nobody = 0 if _needs_none(case, row) else _ACCUSED
+        costs.append({**{at: cost for cost, at in ways}, nobodys + number: nobody})
+    taken = cheapest(costs)
+    pairs = [(attempts[at], row) for at, (row, _) in zip(taken, rows, strict=True) if at < len(attempts)]
+    used = set(taken)
+    left = [attempt for at, attempt in enumerate(attempts) if at not in used]
+    lonely = [row for at, (row, _) in zip(taken, rows, strict=True) if at >= nobodys and not _needs_none(case, row)]
+    return pairs, left, lonely
+
+
+@dataclass(slots=True)
+class _Line:
+    """Attempts in the order the vendor read them, by their places in the list of all."""
+
+    places: list[int] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
+    began: list[int] = field(default_factory=list)
+    """When the call of each began."""
+    earliest: list[int] = field(default_factory=list)
+    """The earliest beginning from each on, so that a search knows when to stop."""
+
+    def draw(self, case: _Case, attempts: Sequence[Counted]) -> None:
+        for at in self.places:
+            call = case.calls.get(attempts[at].nonce or "")
+            self.read.append(attempts[at].at)
+            self.began.append(0 if call is None else int(call.started_at * 1e6))
+        self.earliest = list(accumulate(reversed(self.began), min))[::-1]
+
+    def possible(self, born: int) -> Iterator[int]:
+        """Cause before effect: the call begins, its row is born, only then a byte goes to the vendor."""
+        for at in range(bisect_left(self.read, born), len(self.read)):
+            if self.earliest[at] > born:
+                return
+            if self.began[at] <= born:
+                yield self.places[at]
+
+
+def _unlikely(case: _Case, attempt: Counted, row: Row) -> int:
+    """How unlike a pair looks, in microseconds: a row is born just before the vendor reads the request.
 
     What contradicts weighs as much as half a second: a row without output for an answer that was sent, a complete
-    row for one that was not, another status. What contradicts the client's own log outweighs any delay.
+    row for one that was not, another status. What contradicts the client's own log, which did not leave, outweighs any
+    delay, and so does every violation.
     """
-    distance = abs(int(row["at"]) - attempt.at) / 1_000_000
+    apart = min(attempt.at - int(row["at"]), _CONTRADICTED)
     if _reached_nobody(row) and attempt.tokens_sent:
-        distance += 0.5
+        apart += 500_000
     if (row["outcome"] == "complete") != (attempt.how == "complete"):
-        distance += 0.5
+        apart += 500_000
     if row["status"] != attempt.status:
-        distance += 0.5
+        apart += 500_000
     call = case.calls.get(attempt.nonce or "")
-    if call is not None and (row["outcome"] == "cancelled") != (call.aborted is not None):
-        distance += 60.0
-    return distance
+    if call is not None and row["outcome"] == "cancelled" and call.aborted is None:
+        apart += _CONTRADICTED
+    return apart + _ACCUSED * len(_flaws(case, attempt, row))
 
 
-def _models_of(row: Row) -> set[str]:
+def _row_keys(case: _Case, row: Row) -> list[object]:
     asked, served = str(row["model_asked"]), str(row["model_served"] or "")
-    return {name for name in (asked, asked.partition("/")[2], served) if name}
+    names = {name for name in (asked, asked.partition("/")[2], served) if name}
+    return [(name, row["credential_id"] if case.credentials else None) for name in names]
 
 
-def _attempt_key(case: _Case, attempt: Counted, strictness: int) -> object:
-    known = case.credentials.get(attempt.credential or "") if case.credentials else None
-    key: tuple[object, ...] = (attempt.model, known)
-    if strictness >= 2:
-        key += (attempt.declared.input if attempt.declared else 0,)
-    if strictness >= 3:
-        key += (attempt.declared.output if attempt.declared else 0,)
-    return key
+def _attempt_key(case: _Case, attempt: Counted) -> object:
+    return attempt.model, case.credentials.get(attempt.credential or "") if case.credentials else None
 
 
-def _row_key(case: _Case, row: Row, model: str, strictness: int) -> object:
-    key: tuple[object, ...] = (model, row["credential_id"] if case.credentials else None)
-    if strictness >= 2:
-        key += (row["input_tokens"] or 0,)
-    if strictness >= 3:
-        key += (row["output_tokens"] or 0,)
-    return key
-
-
-def _excuses(case: _Case, attempts: Sequence[Counted]) -> dict[str, int]:
-    """How many rows without an attempt each outcome may have."""
-    endless = 1 << 60
+def _unread(case: _Case, attempts: Sequence[Counted]) -> Iterator[_Unread]:
     reached = {attempt.nonce for attempt in attempts}
-    calls = [call for call in case.calls.values() if call.sent]
-    broken = sum(call.broken is not None for call in calls)
-    return {
-        "cancelled": sum(call.aborted is not None and call.nonce not in reached for call in calls)
-        + sum(_outrun(case, row) for row in case.rows),
-        "interrupted": (broken if case.calls else endless) if case.killed else 0,
-        "failed": endless if case.unreachable else sum(attempt.fail in _HANGS_UP for attempt in attempts),
-    }
+    left = frozenset({"cancelled", "interrupted"} if case.killed else {"cancelled"})
+    for call in case.calls.values():
+        began = int(call.started_at * 1e6)
+        if call.sent and call.aborted is not None and call.nonce not in reached:
+            yield _Unread(left, call.nonce, began)
+        elif call.sent and call.broken is not None and case.killed:
+            yield _Unread(frozenset({"interrupted"}), call.nonce, began, (call.started_at + call.total) * 1e6)
+    for attempt in attempts:
+        if attempt.fail in _HANGS_UP:
+            yield _Unread(frozenset({"failed"}))
 
 
 def _outrun(case: _Case, row: Row) -> bool:
@@ -355,55 +409,64 @@ def _outrun(case: _Case, row: Row) -> bool:
     return bool(row["outcome"] == "cancelled" and str(row["request_id"]) in case.answered)
 
 
-def _excusable(case: _Case, row: Row) -> bool:
+def _needs_none(case: _Case, row: Row) -> bool:
+    """Whether this row may be without an attempt as often as it likes."""
     if row["output_tokens"]:
         return False
-    if row["outcome"] == "failed" and (row["cost_nano_usd"] or not (case.unreachable or row["status"] == 502)):
-        return False
-    return case.excuses.get(row["outcome"], 0) > 0
+    match row["outcome"]:
+        case "failed":
+            return case.unreachable and not row["cost_nano_usd"]
+        case "interrupted":
+            return case.killed and not case.calls
+        case _:
+            return _outrun(case, row)
 
 
-def _excuse(case: _Case, row: Row) -> bool:
-    if not _excusable(case, row):
+def _excusable(case: _Case, row: Row, nonce: str | None) -> bool:
+    """Whether there is something unread that this row could stand for."""
+    if _needs_none(case, row):
+        return True
+    if row["output_tokens"] or (row["outcome"] == "failed" and (row["cost_nano_usd"] or row["status"] != 502)):
         return False
-    case.excuses[row["outcome"]] -= 1
-    return True
+    return any(unread.explains(row, nonce) for unread in case.unread)
 
 
 # Judging
 
 
-def _judge_pair(case: _Case, attempt: Counted, row: Row) -> None:
+def _flaws(case: _Case, attempt: Counted, row: Row) -> list[Violation]:
+    """What the row says wrongly, if it is this attempt's."""
+    found: list[Violation] = []
+
+    def say(kind: str, text: str) -> None:
+        found.append(_violation(kind, text, attempt, row))
+
     billed = attempt.declared or Figures()
     if row["source"] == "reported" and row["outcome"] != "failed":
-        _judge_tokens(case, attempt, row, billed)
+        said = tokens_of(row)
+        for name, column in _COLUMNS.items():
+            if getattr(said, name) != getattr(billed, name):
+                say("USAGE", f"{column} is {getattr(said, name)}, the vendor declared {getattr(billed, name)}")
     elif row["outcome"] == "complete" and attempt.usage_sent and attempt.how == "complete":
-        case.say("USAGE", f"the vendor's figures arrived, the row says {row['source']}", attempt, row)
+        say("USAGE", f"the vendor's figures arrived, the row says {row['source']}")
     # A reader may close right after the last event, before the vendor has written the end of the body.
     whole = attempt.declared is not None and attempt.usage_sent and attempt.tokens_sent >= attempt.declared.output
     if row["outcome"] == "complete" and attempt.how in {"cut", "client_closed", "stopped"} and not whole:
-        case.say("OUTCOME", f"the vendor's answer was {attempt.how}, the row says complete", attempt, row)
+        say("OUTCOME", f"the vendor's answer was {attempt.how}, the row says complete")
     if row["outcome"] == "complete" and attempt.status >= 400:
-        case.say("OUTCOME", f"the vendor answered {attempt.status}, the row says complete", attempt, row)
+        say("OUTCOME", f"the vendor answered {attempt.status}, the row says complete")
     call = case.calls.get(attempt.nonce or "")
     received = call.tokens if call is not None and not _outrun(case, row) else 0
     output = row["output_tokens"] or 0
     died = case.killed and row["outcome"] == "interrupted"
     if attempt.tokens_sent and received and not output and billed.output and not died:
-        case.say("UNBILLED", f"the client received {received} tokens, the row charges none", attempt, row)
+        say("UNBILLED", f"the client received {received} tokens, the row charges none")
     elif case.checkpoint_tokens is not None and attempt.declared and output + case.checkpoint_tokens < received:
-        case.say("UNBILLED", f"the client received {received} tokens, the row charges {output}", attempt, row)
+        say("UNBILLED", f"the client received {received} tokens, the row charges {output}")
     known = case.credentials.get(attempt.credential or "")
     if known is not None and known != row["credential_id"]:
-        case.say("CREDENTIAL", f"the vendor saw {known}, the row names {row['credential_id']}", attempt, row)
-
-
-def _judge_tokens(case: _Case, attempt: Counted, row: Row, billed: Figures) -> None:
-    said = tokens_of(row)
-    for name, column in _COLUMNS.items():
-        if getattr(said, name) != getattr(billed, name):
-            text = f"{column} is {getattr(said, name)}, the vendor declared {getattr(billed, name)}"
-            case.say("USAGE", text, attempt, row)
+        say("CREDENTIAL", f"the vendor saw {known}, the row names {row['credential_id']}")
+    return found
 
 
 def _judge_cost(case: _Case, row: Row) -> None:

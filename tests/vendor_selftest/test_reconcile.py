@@ -272,7 +272,7 @@ def test_a_kill_excuses_only_what_it_explains() -> None:
     world.more["killed"] = True
     none = {"input_tokens": None, "output_tokens": None, "cache_read_tokens": None}
     world.rows.append(row_of(counted(9, "z"), attempt_id="z", outcome="interrupted", source="estimated", **none))
-    world.calls.append(Call("z", "openai_chat", True, broken="closed without an answer", sent=True))
+    world.calls.append(Call("z", "openai_chat", True, broken="closed without an answer", sent=True, total=9.0))
     assert world.judged() == []
     world.rows.append(dict(world.rows[-1], attempt_id="z2", request_id="r-z2"))
     assert world.judged() == ["PHANTOM"]  # one call broke, so one such row is explained, not two
@@ -360,9 +360,133 @@ def test_of_two_rows_without_figures_the_cancelled_one_belongs_to_the_client_tha
     ]
     world.calls += [
         Call("left", "openai_chat", True, aborted="head", sent=True),
-        Call("killed", "openai_chat", True, broken="closed without an answer", sent=True),
+        Call("killed", "openai_chat", True, broken="closed without an answer", sent=True, total=9.0),
     ]
     assert world.judged() == []
+
+
+NONE = {"input_tokens": None, "output_tokens": None, "cache_read_tokens": None}
+
+
+def killed_world() -> World:
+    """The truth, and a gateway that was killed; the tests add calls whose clients never learned a request id."""
+    world = World()
+    world.more["killed"] = True
+    return world
+
+
+def left(nonce: str, began: float, **more: Any) -> Call:
+    return Call(nonce, "openai_chat", True, **{"aborted": "head", "sent": True, "started_at": began, **more})
+
+
+def broke(nonce: str, began: float, ended: float) -> Call:
+    why = "closed without an answer"
+    return Call(nonce, "openai_chat", True, broken=why, sent=True, started_at=began, total=ended - began)
+
+
+def test_a_client_that_left_just_before_the_kill_leaves_an_interrupted_row() -> None:
+    """The gateway died before it noticed; the `cancelled` row of a client of its next life is not this call's."""
+    world = killed_world()
+    seen = counted(5, "left", how="client_closed", usage_sent=False, tokens_sent=1)
+    world.attempts.append(seen)
+    world.calls += [left("left", 4.99), left("later", 5.3)]
+    world.rows.append(row_of(seen, attempt_id="x", request_id="?1", outcome="interrupted", source="estimated", **NONE))
+    later = row_of(seen, attempt_id="y", request_id="?2", outcome="cancelled", status=0, at=5_400_000, **NONE)
+    world.rows.append(later)
+    assert world.judged() == []
+    del world.rows[-2]
+    assert sorted(world.judged()) == ["LOST"]  # the later one stands for its own call only
+
+
+def test_a_client_that_left_may_have_been_answered_all_the_same() -> None:
+    """Its answer was short and complete before the gateway read the end of its connection."""
+    world = killed_world()
+    seen = counted(5, "left")
+    world.attempts.append(seen)
+    world.calls += [left("left", 4.9), left("unread", 4.9)]
+    world.rows.append(row_of(seen, attempt_id="x", request_id="?1"))
+    world.rows.append(row_of(seen, attempt_id="y", request_id="?2", outcome="cancelled", status=0, **NONE))
+    assert world.judged() == []
+    del world.rows[-2]
+    assert world.judged() != []
+
+
+def test_equal_figures_of_two_lives_are_not_mixed_up() -> None:
+    """One was cut by the kill and has no figures; the other, of the next life, has exactly those it would have had."""
+    world = killed_world()
+    figures = Figures(input=1007, output=19, cache_read=0)
+    cut = counted(5, "cut", how="client_closed", usage_sent=False, tokens_sent=2, declared=figures)
+    whole = counted(6, "whole", declared=figures, tokens_sent=19)
+    world.attempts += [cut, whole]
+    world.calls += [broke("cut", 4.9, 5.1), left("whole", 5.9), left("unread", 4.8)]
+    world.rows += [
+        row_of(cut, attempt_id="x", request_id="?1", outcome="interrupted", source="estimated", **NONE),
+        row_of(whole, attempt_id="y", request_id="?2"),
+        row_of(cut, attempt_id="z", request_id="?3", outcome="cancelled", status=0, at=4_850_000, **NONE),
+    ]
+    assert world.judged() == []
+    for lost in (-3, -2):
+        row = world.rows.pop(lost)
+        assert "LOST" in world.judged()
+        world.rows.insert(len(world.rows) + lost + 1, row)
+    assert world.judged() == []
+
+
+def test_the_choice_that_explains_all_is_found() -> None:
+    """The nearest row of the first attempt is the only one that the second can have."""
+    world = killed_world()
+    cut = {"how": "client_closed", "status": 0, "usage_sent": False, "tokens_sent": 0}
+    first, second = counted(5, "first", **cut), counted(6, "second", at=5_000_000, **cut)
+    world.attempts += [first, second]
+    world.calls += [broke("first", 4.5, 5.1), broke("second", 4.95, 5.1)]
+    gone = {"outcome": "interrupted", "status": 0, "source": "estimated", **NONE}
+    world.rows += [
+        row_of(first, attempt_id="x", request_id="?1", at=4_990_000, **gone),
+        row_of(first, attempt_id="y", request_id="?2", at=4_600_000, **gone),
+    ]
+    assert world.judged() == []
+
+
+def test_a_row_that_was_born_after_the_vendor_had_read_is_not_the_attempts() -> None:
+    world = World()
+    world.calls = []
+    world.rows[0]["at"] = world.attempts[0].at + 1
+    assert sorted(world.judged()) == ["LOST", "PHANTOM"]
+
+
+def test_a_row_that_was_born_before_its_call_is_not_the_calls() -> None:
+    world = killed_world()
+    seen = counted(5, "left")
+    world.attempts.append(seen)
+    world.calls.append(left("left", 4.9))
+    world.rows.append(row_of(seen, attempt_id="x", request_id="?1", at=4_800_000))
+    assert sorted(world.judged()) == ["LOST", "PHANTOM"]
+
+
+def test_a_call_that_ended_unread_excuses_one_row_of_its_own_time() -> None:
+    def judged(*calls: Call, at: int = 5_000_000, outcome: str = "interrupted", killed: bool = True) -> list[str]:
+        world = World()
+        world.more["killed"] = killed
+        world.calls += calls
+        ghost = row_of(counted(5, "z"), request_id="?", outcome=outcome, status=0, source="estimated", **NONE)
+        world.rows.append({**ghost, "at": at})
+        return world.judged()
+
+    assert judged(left("z", 4.9)) == []  # killed before it noticed
+    assert judged(left("z", 4.9), killed=False) == ["PHANTOM"]
+    assert judged(left("z", 4.9), outcome="cancelled") == []
+    assert judged(left("z", 5.1), outcome="cancelled") == ["PHANTOM"]  # the row is older than the call
+    assert judged(broke("z", 4.9, 5.1)) == []
+    assert judged(broke("z", 4.9, 5.1), outcome="cancelled") == ["PHANTOM"]  # this client did not leave
+    assert judged(broke("z", 4.9, 5.1), at=5_200_000) == ["PHANTOM"]  # the gateway was dead by then
+    assert judged(broke("z", 5.1, 5.2)) == ["PHANTOM"]
+
+
+def test_a_row_of_a_known_request_is_not_excused_by_another_call() -> None:
+    world = killed_world()
+    world.calls.append(broke("z", 4.0, 9.0))
+    world.rows.append(row_of(counted(5, "c"), attempt_no=2, outcome="interrupted", source="estimated", **NONE))
+    assert world.judged() == ["DOUBLED"]
 
 
 def test_rows_are_matched_without_request_ids() -> None:
