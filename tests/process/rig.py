@@ -336,10 +336,15 @@ def listens(address: tuple[str, int]) -> bool:
 
 def alive(pid: int) -> bool:
     """Whether this process runs: one that has ended and waits for its parent does not."""
+    return state(pid) not in {"", "Z"}
+
+
+def state(pid: int) -> str:
+    """What the kernel says of a process in one letter (proc(5)), nothing when there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return ""
 
 
 def children(pid: int) -> list[int]:

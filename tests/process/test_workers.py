@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +74,71 @@ def test_a_start_that_is_refused_ends_the_master_with_the_workers_code(folder: P
     made.start(ready=False)
     assert made.wait() == 1
     assert "not valid TOML" in made.text
+
+
+HELD = """
+import os, signal, sys
+place = [{place!r}]
+def heard(event, told):
+    if place and f"{{event}} {{told[0] if told else ''}}".startswith(place[0]):
+        place.clear()
+        os.kill(os.getpid(), signal.SIGSTOP)
+if os.environ.get("GPROXY_NTH_PROCESS") == "2":
+    sys.addaudithook(heard)
+from gproxy.cli.main import main
+sys.exit(main())
+"""
+"""The gateway, its second worker held (by SIGSTOP) at one place of its start: an audit event and its first word."""
+BEFORE_IT_HEARS = "import gproxy.cli.main"
+
+
+def holding(place: str) -> tuple[str, ...]:
+    return sys.executable, "-W", "error", "-c", HELD.format(place=place)
+
+
+def held(master: int) -> int | None:
+    """The second worker, once it is held."""
+    workers = rig.children(master)
+    return workers[1] if len(workers) == 2 and rig.state(workers[1]) == "T" else None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("place", [BEFORE_IT_HEARS, "import gproxy.runtime.serve", "sqlite3.connect"])
+async def test_a_stop_while_a_worker_starts_is_clean_and_drains_the_others(
+    folder: Path, vendor: rig.Vendor, number: signal.Signals, place: str
+) -> None:
+    flags = ("--workers", "2", "--drain-timeout", "5s")
+    made = rig.Gateway(folder, rig.seed(vendor.port), *flags, program=holding(place))
+    try:
+        await asyncio.to_thread(made.start)
+        second: int = await asyncio.to_thread(rig.await_that, lambda: held(made.popen.pid), made, "the held worker")
+        first = rig.children(made.popen.pid)[0]
+        calls = many(made, 8, "sim~tokens=20~delay=0.04")
+        async with running(calls) as together:
+            made.signal(number)
+            await together
+            await asyncio.to_thread(rig.await_that, lambda: None if rig.alive(first) else True, made, "the first's end")
+            os.kill(second, signal.SIGCONT)
+            code = await asyncio.to_thread(made.wait)
+        assert code == 0, made.text
+        assert [call.error for call in calls if not call.done] == []
+        assert len(made.rows()) == len(calls)
+        assert not rig.alive(second)
+        assert "all workers serve" not in made.text
+    finally:
+        made.end()
+
+
+async def test_a_reload_while_a_worker_starts_reaches_it_when_it_serves(folder: Path, vendor: rig.Vendor) -> None:
+    """Before it hears signals, SIGHUP would end it; and what it had read by then would stay."""
+    made = rig.Gateway(folder, rig.seed(vendor.port), "--workers", "2", program=holding(BEFORE_IT_HEARS))
+    try:
+        await asyncio.to_thread(made.start)
+        second: int = await asyncio.to_thread(rig.await_that, lambda: held(made.popen.pid), made, "the held worker")
+        made.signal(signal.SIGHUP)
+        made.told("reloaded")
+        os.kill(second, signal.SIGCONT)
+        rig.await_that(lambda: True if len(made.lines("reloaded")) >= 2 else None, made, "both reloads")
+        assert await asyncio.to_thread(made.stop) == 0, made.text
+    finally:
+        made.end()

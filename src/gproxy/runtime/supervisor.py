@@ -6,6 +6,7 @@ The master serves nothing and holds no state worth losing: it starts workers one
 migrates and seeds), starts a crashed one again with back-off, passes signals on and collects exit codes. Workers
 live in sessions of their own, so that a signal to the terminal's process group reaches them once, through
 the master. A master that dies takes its end of the lifeline pipe with it; its workers see that and drain.
+A worker that does not serve yet hears of a stop only as SIGTERM, which ends a start, and is waited for like the others.
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ class _Worker:
         self.process: asyncio.subprocess.Process | None = None
         self.rest = _FIRST_REST
         self.code: int | None = None
+        self.serves = False
+        self.reload_due = False
+        """A reload was asked for while it started; it may have read the old configuration by then."""
 
 
 class Supervisor:
@@ -73,7 +77,6 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._reading, self._writing = os.pipe()
         self._upgrading: asyncio.Task[None] | None = None
-        self._farewell = signal.SIGTERM
         self._notifier = Notifier(os.environ)
 
     async def run(self) -> int:
@@ -86,10 +89,15 @@ class Supervisor:
         keepers: list[asyncio.Task[None]] = []
         for worker in self._workers:
             # One after the other: the first sets up the database, the others find it ready.
-            if not await self._start(worker):
-                self._stop(signal.SIGTERM)
+            serves = await self._start(worker)
+            if worker.process is not None:
+                keepers.append(loop.create_task(self._keep(worker), name=f"worker-{worker.number}"))
+            if not serves:
+                if (
+                    not self._stopping.is_set()
+                ):  # it was refused; else all have been told, and twice would be a second signal
+                    self._stop(signal.SIGTERM)
                 break
-            keepers.append(loop.create_task(self._keep(worker), name=f"worker-{worker.number}"))
         else:
             self._log.info("all workers serve", workers=len(keepers))
             upgrade.tell_ready(os.environ)
@@ -112,7 +120,9 @@ class Supervisor:
                 worker.code = EXIT_BUG
             # A watchdog that could not even run its own code ends its process by SIGALRM.
             hung = worker.code == -signal.SIGALRM
-            codes.append(EXIT_BUG if hung else EXIT_CLEAN if worker.code is None else worker.code)
+            # The interpreter of one that had just been started knew no handler yet, so nothing had begun.
+            unborn = worker.code == -signal.SIGTERM and not worker.serves
+            codes.append(EXIT_BUG if hung else EXIT_CLEAN if worker.code is None or unborn else worker.code)
         for code in (EXIT_BUG, EXIT_LEFT_BEHIND):
             if code in codes:
                 return code
@@ -120,7 +130,10 @@ class Supervisor:
         return next((code for code in codes if code > 0), EXIT_LEFT_BEHIND if any(codes) else EXIT_CLEAN)
 
     async def _start(self, worker: _Worker) -> bool:
-        """Start one worker and wait until it is ready; False when it ended instead."""
+        """Start one worker and wait until it is ready; False when it ended instead, or a stop came first."""
+        if self._stopping.is_set():
+            return False
+        worker.serves = worker.reload_due = False
         reading, writing = os.pipe()
         numbers = [sock.fileno() for sock in self._sockets]
         environ = {
@@ -140,6 +153,8 @@ class Supervisor:
             start_new_session=True,
         )
         os.close(writing)
+        if self._stopping.is_set():  # told while this one was being made
+            self._tell(worker, signal.SIGTERM)
         try:
             ready = asyncio.ensure_future(upgrade.first_byte(reading))  # noqa: TID251 - awaited and ended here
             stopped = asyncio.ensure_future(self._stopping.wait())  # noqa: TID251 - likewise
@@ -151,7 +166,10 @@ class Supervisor:
             if not ready.result():
                 worker.code = await worker.process.wait()
                 return False
-            return True
+            worker.serves = True
+            if worker.reload_due:
+                self._tell(worker, signal.SIGHUP)
+            return not self._stopping.is_set()
         finally:
             os.close(reading)
 
@@ -176,6 +194,8 @@ class Supervisor:
                 if await self._start(worker):
                     self._log.info("worker serves", worker=worker.number)
                     break
+                if self._stopping.is_set():
+                    break
 
     def _stop(self, number: signal.Signals) -> None:
         """Every stop signal is passed on, so that a second and a third mean in the workers what they mean here."""
@@ -190,9 +210,19 @@ class Supervisor:
 
     def _pass_on(self, number: signal.Signals) -> None:
         for worker in self._workers:
-            if worker.process is not None and worker.process.returncode is None:
-                with suppress(ProcessLookupError):
-                    worker.process.send_signal(number)
+            if worker.serves:
+                self._tell(worker, number)
+            elif number is signal.SIGHUP:
+                worker.reload_due = True
+            else:
+                # SIGUSR2 means nothing to it yet, and SIGINT to a young interpreter is an exception anywhere.
+                self._tell(worker, signal.SIGTERM)
+
+    @staticmethod
+    def _tell(worker: _Worker, number: signal.Signals) -> None:
+        if worker.process is not None and worker.process.returncode is None:
+            with suppress(ProcessLookupError):
+                worker.process.send_signal(number)
 
     def _upgrade(self) -> None:
         if self._upgrading is None or self._upgrading.done():
