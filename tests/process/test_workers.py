@@ -83,12 +83,13 @@ def heard(event, told):
     if place and f"{{event}} {{told[0] if told else ''}}".startswith(place[0]):
         place.clear()
         os.kill(os.getpid(), signal.SIGSTOP)
-if os.environ.get("GPROXY_NTH_PROCESS") == "2":
+if os.environ.get("GPROXY_NTH_PROCESS") == "2" and not os.path.exists("unheld"):
     sys.addaudithook(heard)
 from gproxy.cli.main import main
 sys.exit(main())
 """
-"""The gateway, its second worker held (by SIGSTOP) at one place of its start: an audit event and its first word."""
+"""The gateway, its second worker held (by SIGSTOP) at one place of its start: an audit event and its first word.
+Not while there is a file of the name `unheld`."""
 BEFORE_IT_HEARS = "import gproxy.cli.main"
 
 
@@ -141,4 +142,30 @@ async def test_a_reload_while_a_worker_starts_reaches_it_when_it_serves(folder: 
         rig.await_that(lambda: True if len(made.lines("reloaded")) >= 2 else None, made, "both reloads")
         assert await asyncio.to_thread(made.stop) == 0, made.text
     finally:
+        made.end()
+
+
+async def test_a_worker_that_starts_while_a_successor_takes_over_does_not_come_up(
+    folder: Path, vendor: rig.Vendor
+) -> None:
+    """SIGUSR2, which tells those that serve to drain, is ignored by one that starts."""
+    unheld = folder / "unheld"
+    unheld.touch()
+    made = rig.Gateway(folder, rig.seed(vendor.port), "--workers", "2", program=holding("import gproxy.runtime.serve"))
+    try:
+        await asyncio.to_thread(made.start)
+        made.told("all workers serve")
+        unheld.unlink()
+        os.kill(rig.children(made.popen.pid)[1], signal.SIGKILL)
+        second: int = await asyncio.to_thread(rig.await_that, lambda: held(made.popen.pid), made, "the held worker")
+        unheld.touch()
+        made.signal(signal.SIGUSR2)
+        made.told("the new process serves")
+        os.kill(second, signal.SIGCONT)
+        assert await asyncio.to_thread(made.wait) == 0, made.text
+        assert not rig.alive(second)
+    finally:
+        for pid in made.successors():
+            os.kill(pid, signal.SIGTERM)
+            rig.await_that(lambda pid=pid: None if rig.alive(pid) else True, rig.Anyone(), "the successor's end")
         made.end()
