@@ -194,6 +194,15 @@ def test_forms_are_read_and_renamed() -> None:
     assert input_bound(FORM) > len(FORM)
 
 
+@pytest.mark.parametrize("name", ["model", "stream"])
+def test_a_form_says_once_what_decisions_rest_on(name: str) -> None:
+    x = exchange(Dialect.OPENAI_AUDIO, Operation.TRANSCRIBE, headers=[(b"content-type", BOUNDARY)])
+    x.body = b'--xyz\r\nContent-Disposition: form-data; name="%b"\r\n\r\nother\r\n' % name.encode() + FORM
+    with pytest.raises(Refused) as told:
+        form_peek(x)
+    assert (told.value.failure.text, told.value.failure.param) == (f"`{name}` is given twice", name)
+
+
 def test_a_broken_form_is_refused() -> None:
     x = exchange(Dialect.OPENAI_AUDIO, Operation.TRANSCRIBE, headers=[(b"content-type", BOUNDARY)])
     x.body = b"nothing"

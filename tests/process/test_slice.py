@@ -140,6 +140,26 @@ def test_refusals_have_the_callers_shape(
         assert headers["x-should-retry"] == "false"
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/chat/completions", b'"messages":[{"role":"user","content":"a"}],"messages":[]', "messages"),
+        ("/v1/chat/completions", b'"messages":[],"tools":[],"t\\u006fols":[]', "tools"),
+        ("/v1/responses", b'"input":"a","input":["b"]', "input"),
+        ("/v1/messages", b'"max_tokens":5,"messages":[],"stream":true,"messages":[]', "messages"),
+        ("/v1/messages", b'"max_tokens":5,"messages":[],"stream":true,"stream":false', "stream"),
+        ("/v1beta/models/sim-model:generateContent", b'"contents":[],"contents":[{}]', "contents"),
+    ],
+)
+def test_a_field_given_twice_is_refused_before_anybody_is_asked(
+    gateway: rig.Gateway, vendor: rig.Vendor, path: str, body: bytes, field: str
+) -> None:
+    before = vendor.count_file.read_bytes()
+    status, _, content = gateway.request("POST", path, b'{"model":"sim-model",' + body + b"}")
+    assert (status, json.loads(content)["error"]["message"]) == (400, f"`{field}` is given twice")
+    assert vendor.count_file.read_bytes() == before
+
+
 def test_a_model_name_holds_no_control_characters(gateway: rig.Gateway, vendor: rig.Vendor) -> None:
     before = vendor.count_file.read_bytes()
     ask = {"model": "main/sim-\0model", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}

@@ -94,6 +94,27 @@ REFUSED: list[tuple[str, bytes, str, str | None]] = [
     ("model twice, one escaped", b'{"mod\\u0065l":"a","model":"b"}', "given twice", "model"),
     ("cap twice", b'{"max_tokens":1,"max_tokens":100000}', "given twice", "max_tokens"),
     ("config in two spellings", b'{"generationConfig":{},"generation_config":{}}', "given twice", "generationConfig"),
+    ("stream twice", b'{"stream":false,"stream":true}', "given twice", "stream"),
+    ("messages twice", b'{"model":"m","messages":[1],"messages":[2]}', "given twice", "messages"),
+    ("messages twice, equal", b'{"messages":[1],"n":1,"messages":[1]}', "given twice", "messages"),
+    ("messages twice, one escaped", b'{"m\\u0065ssages":[1],"messages":[2]}', "given twice", "messages"),
+    ("messages twice, the last escaped", b'{"messages":[1],"m\\u0065ssages":[2]}', "given twice", "messages"),
+    ("messages twice, both escaped", b'{"\\u006Dessages":[],"messag\\u0065s":[]}', "given twice", "messages"),
+    (
+        "messages twice, one nested first",
+        b'{"a":{"messages":[]},"messages":[],"messages":[]}',
+        "given twice",
+        "messages",
+    ),
+    ("messages twice, spread", b'{ "messages" : [ ] ,\n\t"messages"\n:[] }', "given twice", "messages"),
+    ("input twice, the first null", b'{"input":null,"input":"x"}', "given twice", "input"),
+    ("input twice, the last null", b'{"input": "x", "input": null}', "given twice", "input"),
+    ("input twice, a number in a number", b'{"a":{"input":10},"input":1,"input":10}', "given twice", "input"),
+    ("contents twice", b'{"contents":[],"contents":{}}', "given twice", "contents"),
+    ("tools twice", b'{"messages":[],"tools":[],"tools":[{}]}', "given twice", "tools"),
+    ("prompt twice", b'{"prompt":"a","x":"prompt","prompt":["a","b"]}', "given twice", "prompt"),
+    ("conversation twice", b'{"conversation":null,"conversation":"c"}', "given twice", "conversation"),
+    ("cached content in two spellings", b'{"cachedContent":"c","cached_content":""}', "given twice", "cachedContent"),
     ("model is a number", b'{"model":1}', "non-empty string", "model"),
     ("model is an object", b'{"model":{}}', "non-empty string", "model"),
     ("model is empty", b'{"model":""}', "non-empty string", "model"),
@@ -115,6 +136,45 @@ def test_refused_bodies_say_why(body: bytes, text: str, field: str | None) -> No
         peek(body)
     assert text in problem.value.text
     assert problem.value.field == field
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"messages":[{"messages":[],"tools":[],"input":1}],"tools":[{"input":2}],"input":3,"prompt":4,"contents":5}',
+        b'{"a":{"messages":[1]},"messages":[1]}',
+        b'{"a":{"input":-1},"input":1}',
+        b'{"a":{"input":"messages"},"input":"tools","tools":["input"],"messages":["messages"]}',
+        b'{"m\\u0065ssages":[],"x":"\\u0061"}',
+        b'{"messages" :[],"tools":  [],"input"\n:\n1}',
+        b'{"":1,"":2,"x":1,"x":2,"messages":[],"messages2":[],"\\u006dessages3":[]}',
+    ],
+)
+def test_a_name_that_stands_twice_but_not_at_the_top_is_no_matter(body: bytes) -> None:
+    peek(body)
+
+
+@given(st.data())
+def test_twice_is_found_however_it_is_written(data: st.DataObject) -> None:
+    names = ("messages", "input", "contents", "tools", "prompt", "x")
+    values: st.SearchStrategy[Any] = st.sampled_from(
+        [[], [1], {"messages": []}, {"input": [1], "tools": []}, "input", 1, 10, -1, None, "\\u0061"]
+    )
+    members = data.draw(st.lists(st.tuples(st.sampled_from(names), values), max_size=6))
+    written = []
+    for name, value in members:
+        held = [] if name == "messages" else value
+        at = data.draw(st.sampled_from([-1, -1, 0, len(name) - 1]))
+        key = name if at < 0 else f"{name[:at]}\\u{ord(name[at]):04x}{name[at + 1 :]}"
+        space = data.draw(st.sampled_from(["", "", " ", "\n"]))
+        written.append(f'"{key}":{space}{json.dumps(held)}')
+    body = ("{" + ",".join(written) + "}").encode()
+    given = [name for name, _ in members if name != "x"]
+    if len(given) == len(set(given)):
+        peek(body)
+    else:
+        with pytest.raises(JsonProblem, match="given twice"):
+            peek(body)
 
 
 @pytest.mark.parametrize("body", [case[1] for case in REFUSED[:30]], ids=[case[0] for case in REFUSED[:30]])

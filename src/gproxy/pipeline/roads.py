@@ -66,6 +66,9 @@ def form_peek(x: Exchange) -> Peek:
     """What a form says about itself. Raises `Refused` (400)."""
     try:
         form = parse(_content_type(x), x.body)
+        for name in ("model", "stream"):
+            if sum(part.name == name for part in form.parts) > 1:
+                raise Refused(Failure(Kind.INVALID_REQUEST, f"`{name}` is given twice", param=name))
         return Peek(model=form.text("model") or None, stream=form.text("stream") == "true")
     except FormProblem as problem:
         raise Refused(Failure(Kind.INVALID_REQUEST, problem.text)) from None

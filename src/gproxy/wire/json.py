@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar
 
@@ -188,6 +189,25 @@ class _GenerationConfig(_Object):
     name = "generationConfig"
 
 
+class _Kept(_Field):
+    """Names something that the vendor keeps and reads beside the body: the bound of a price counts that it is there."""
+
+    __slots__ = ()
+
+    def check(self, value: Any) -> None:
+        del value
+
+
+class _Conversation(_Kept):
+    __slots__ = ()
+    name = "conversation"
+
+
+class _CachedContent(_Kept):
+    __slots__ = ()
+    name = "cachedContent"
+
+
 class _Absent(_Field):
     """Stands in the place of a field that is not given."""
 
@@ -216,7 +236,11 @@ class _Head(msgspec.Struct):
     input: Raw | UnsetType = UNSET
     contents: Raw | UnsetType = UNSET
     prompt: Raw | UnsetType = UNSET
+    tools: Raw | UnsetType = UNSET
     previous_response_id: _Previous = _ABSENT
+    conversation: _Conversation = _ABSENT
+    cachedContent: _CachedContent = _ABSENT  # noqa: N815 - the wire's own spelling
+    cached_content: _CachedContent = _ABSENT
 
 
 def peek(body: bytes) -> Peek:
@@ -228,6 +252,9 @@ def peek(body: bytes) -> Peek:
     _seen.clear()
     head = _guarded(_heads, body)
     messages = head.messages
+    twice = _twice(body, head)
+    if twice is not None:
+        raise JsonProblem(f"`{twice}` is given twice", twice)
     if messages is not UNSET and not _starts(messages, b"["):
         raise JsonProblem("`messages` must be an array", "messages")
     stream_options = head.stream_options.value or {}
@@ -271,6 +298,67 @@ def _once(kind: type[_Field], value: Any) -> _Field:
 
 # Made once: to make a decoder takes longer than to use it.
 _heads: Final = msgspec.json.Decoder(_Head, dec_hook=_once)
+
+_ONCE: Final = ("messages", "input", "contents", "tools", "prompt")
+
+
+def _twice(body: bytes, head: _Head) -> str | None:
+    """The large field that is given twice: one that may be given only once, too, but is never decoded here.
+
+    Each one is cut out, from where its name first stands to the end of its value. A name of the outermost object
+    cannot stand inside of a value, so a second one would be in what is left, which is short. Where that is not as
+    plain as it nearly always is, every name is read.
+    """
+    rest = body
+    for name, raw in (
+        (b'"messages":', head.messages),
+        (b'"input":', head.input),
+        (b'"contents":', head.contents),
+        (b'"tools":', head.tools),
+        (b'"prompt":', head.prompt),
+    ):
+        if raw is UNSET:
+            continue
+        value = bytes(raw)
+        at = rest.find(name)
+        start = at + len(name)
+        if rest.startswith(b" ", start):
+            start += 1  # nearly all writers put one space there, or none
+        if at < 0 or not rest.startswith(value, start):
+            return _named_twice(body)
+        rest = rest[:at] + rest[start + len(value) :]
+        if name[:-1] in rest:
+            return _named_twice(body)
+    return _named_twice(body) if b"\\" in rest and _LETTER.search(rest) else None
+
+
+_LETTER: Final = re.compile(rb"\\u00[67]")
+"""A letter of such a name, written as an escape."""
+
+
+class _Name(Enum):
+    """Any name of the outermost object: as the type of its keys this is asked for each of them."""
+
+    ANY = ""
+
+    @classmethod
+    def _missing_(cls, value: object) -> _Name:
+        if value in _ONCE:
+            _names.append(value)
+        return cls.ANY
+
+
+_names: Final[list[object]] = []
+_all_names: Final = msgspec.json.Decoder(dict[_Name, Raw])
+
+
+def _named_twice(body: bytes) -> str | None:
+    """The same by reading every name, escapes and all. Linear, and the values are only skipped, but a call per name."""
+    _names.clear()
+    _guarded(_all_names, body)
+    found = next((name for name in _ONCE if _names.count(name) > 1), None)
+    _names.clear()
+    return found
 
 
 def _raw(field: Raw) -> Raw | None:
