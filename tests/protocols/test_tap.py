@@ -283,6 +283,38 @@ def test_an_error_in_a_stream_is_seen(frame: bytes, message: str) -> None:
         assert not tap.finished
 
 
+HIDDEN = b'{"type":"\\u0065rror","\\u0065rror":{"type":"server_error","message":"boom"}}'
+
+
+@pytest.mark.parametrize(
+    ("way", "frame"),
+    [
+        ("openai-chat", b"data: " + HIDDEN),
+        ("openai-completions", b'data: {"err\\u006Fr":"boom"}'),
+        ("openai-responses", b"data: " + HIDDEN),
+        ("openai-responses", b'data: {"request_id":"r", "error" : {"message":"boom"}}'),
+        ("openai-responses", b'data: {"type" :\t"error","message":"boom"}'),
+        ("openai-responses", b'data: {"type":"r\\u0065sponse.failed","response":{"error":{"message":"boom"}}}'),
+        ("anthropic-messages", b"data: " + HIDDEN),
+        ("gemini", b'data: {"\\u0065\\u0072\\u0072\\u006f\\u0072":{"code":503,"message":"boom"}}'),
+        ("gemini", b'[{"\\u0065rror":{"code":503,"message":"boom"}}]'),
+    ],
+)
+def test_an_error_is_seen_however_its_name_is_written(way: str, frame: bytes) -> None:
+    text = frame if frame.startswith(b"[") else frame + b"\n\n"
+    for size in (1, 1000):
+        tap = TAPS[way]()
+        assert run(tap, cut(text, size)) == text
+        assert tap.error is not None
+        assert tap.error.message == "boom"
+
+
+def test_escapes_that_spell_no_letter_are_no_reason_to_parse() -> None:
+    said = b'"a \\u003cb\\u003e \\u00e9 \\u001b[0m \\u2019"'
+    for tap, text in ((chat.StreamTap(), b'data: {"choices":[{"delta":{"content":%b}}]}' % said),):
+        assert not tap.marked(text)
+
+
 def choice(index: int, reason: str | None = None) -> bytes:
     return chunk(choices=[{"index": index, "delta": {"content": "a"}, "finish_reason": reason}])
 

@@ -27,6 +27,18 @@ _MODEL: Final = re.compile(rb'"(?:model|modelVersion)"[ \t]*+:[ \t]*+("(?!")[^"\
 _STRING: Final = rb'"[ \t]*+:[ \t]*+"([^"\\]*+(?:\\.[^"\\]*+)*+)'
 
 
+_LETTER: Final = re.compile(rb"\\u00[4-7]")
+
+
+def spelled(block: bytes) -> bool:
+    """Whether a letter is written as an escape: any name, also that of an error, can be hidden so from a search.
+
+    No vendor needs to, and none is known to; those that escape more than they must do it to signs and to what is not
+    ASCII, so that next to no frame is parsed for it.
+    """
+    return rb"\u00" in block and _LETTER.search(block) is not None
+
+
 def text_fields(*names: str) -> re.Pattern[bytes]:
     """A pattern for the JSON strings of the given fields; group 1 is the text as it is escaped on the wire."""
     prefix = "|".join(names)
@@ -154,8 +166,8 @@ class SseTap:
         raise NotImplementedError
 
     def marked(self, block: bytes) -> bool:
-        """Whether a block may hold a frame worth parsing."""
-        return any(mark in block for mark in self.marks)
+        """Whether a block may hold a frame worth parsing; one with `spelled` names always may."""
+        return any(mark in block for mark in self.marks) or spelled(block)
 
     def done(self, event: Event) -> None:
         """A frame that is no JSON object went by (`[DONE]`)."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gproxy.protocols import complaints
 from gproxy.protocols.anthropic_messages.usage import merged, usage_of
-from gproxy.protocols.tap import SseTap, text_fields
+from gproxy.protocols.tap import SseTap, spelled, text_fields
 from gproxy.wire.json import patch_lenient
 from gproxy.wire.sse import MAX_FRAME
 
@@ -36,7 +36,7 @@ class StreamTap(SseTap):
 
     def marked(self, block: bytes) -> bool:
         """Whether a block may hold a `message_*` event or an error."""
-        return b"message_" in block or b'"error"' in block
+        return b"message_" in block or b'"error"' in block or spelled(block)
 
     def learn(self, event: Event, body: dict[str, Any]) -> bool:
         """Take note of one event."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gproxy.protocols import complaints
 from gproxy.protocols.figures import count
 from gproxy.protocols.openai_chat.usage import usage_of
-from gproxy.protocols.tap import SseTap, text_fields
+from gproxy.protocols.tap import SseTap, spelled, text_fields
 from gproxy.wire.json import patch_lenient
 from gproxy.wire.sse import MAX_FRAME
 
@@ -54,6 +54,7 @@ class StreamTap(SseTap):
             or b'"error"' in block
             or b"event: error" in block
             or self.several
+            or spelled(block)
         )
 
     def learn(self, event: Event, body: dict[str, Any]) -> bool:

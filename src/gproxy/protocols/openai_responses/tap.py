@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gproxy.protocols import complaints
@@ -12,6 +13,8 @@ from gproxy.wire.json import patch_lenient
 if TYPE_CHECKING:
     from gproxy.wire.sse import Event
 
+# As the name of something, or as a type.
+_ERROR: Final = re.compile(rb'"error"[ \t\r\n]*+(?::[ \t\r\n]*+(?!null)|[,}])')
 _LAST: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _GOOD: Final = frozenset({"response.completed", "response.incomplete"})
 
@@ -30,10 +33,7 @@ class StreamTap(SseTap):
         b"response.incomplete",
         b"response.failed",
         b"response.cancelled",
-        b'"type":"error"',
-        b'"type": "error"',
         b"event: error",
-        b'data: {"error"',
     )
     model_path = ("response", "model")
 
@@ -41,6 +41,10 @@ class StreamTap(SseTap):
         super().__init__(**given)
         self.response: dict[str, Any] | None = None
         """The response object of an answer that is there, as the vendor said it."""
+
+    def marked(self, block: bytes) -> bool:
+        """Whether a block may hold an end or an error; `"error":null`, as in every start, does not count."""
+        return super().marked(block) or (b'"error"' in block and _ERROR.search(block) is not None)
 
     def learn(self, event: Event, body: dict[str, Any]) -> bool:
         """Take note of one event."""
