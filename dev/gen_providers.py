@@ -83,6 +83,12 @@ VERDICTS = """## When a vendor fails
 Each time the next credential, then the next member of the route is tried, as long as no byte has gone to the client,
 `--max-attempts` is not reached and retries stay below a tenth of the provider's requests (ten a minute are always
 allowed).
+
+A stream begins for its client with its first frame that says something; comments and pings are held back until then, for
+15 seconds at most. A vendor that answers 200 and then says an error first, ends without a word, or sends a page where a
+stream should be, is therefore treated as in the table: by the status that the error states, or else by its code and type
+(`rate_limit_error`, `RESOURCE_EXHAUSTED` …), and as a 502 where none is known. After that first frame an error is the last
+event of the client's stream.
 """
 
 

@@ -20,6 +20,7 @@ from gproxy.channels.verdicts import (
     judge_fault,
     named_error,
     read_error,
+    status_of,
 )
 from gproxy.errors import Phase, UpstreamFault
 from gproxy.wire.http import Header
@@ -325,3 +326,20 @@ def test_recorded_errors_blame_keys_only_where_the_vendor_does() -> None:
         assert error.message
         found += 1
     assert found >= 50
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("rate_limit_exceeded", "requests"), 429),
+        (("invalid_api_key", "invalid_request_error"), 401),
+        (("string_above_max_length", "invalid_request_error"), 400),
+        ((None, "overloaded_error"), 529),
+        ((None, "UNAVAILABLE"), 503),
+        (("throttlingException", None), 429),
+        (("boom", "server_exploded"), 502),
+        ((None, None), 502),
+    ],
+)
+def test_an_error_without_a_status_is_known_by_its_words(words: tuple[str | None, ...], status: int) -> None:
+    assert status_of(*words) == status

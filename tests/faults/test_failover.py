@@ -170,3 +170,93 @@ async def test_conversations_stay_on_the_credential_that_holds_their_cache(tmp_p
     print(f"hit rates over {follow_ups} follow-up turns: {rates}")
     assert rates["cache_affinity"] >= 0.95
     assert rates["round_robin"] <= 0.6
+
+
+PAIR = """
+[[routes]]
+name = "pair"
+strategy = "failover"
+members = [
+  { provider_name = "first", model_id = "sim-model", tier = 0 },
+  { provider_name = "spare", model_id = "sim-model", tier = 1 },
+]
+"""
+DIALECTS = ("openai_chat", "openai_responses", "anthropic_messages", "gemini")
+CHANNELS = ("custom", "openai", "anthropic", "aistudio")
+FIRST = "fail=error_mid,at=0"
+"""The dialect's own error event, and nothing before it."""
+
+
+def _tries(rows: list[Row]) -> list[tuple[str, str, int]]:
+    rows = sorted(rows, key=lambda row: (row["at"], row["attempt_no"]))
+    return [(row["provider_name"], row["outcome"], row["attempt_no"]) for row in rows]
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_a_stream_that_starts_with_an_error_is_a_failed_attempt(tmp_path: Path, channel: str) -> None:
+    async with lab(tmp_path / "lab") as one:
+        await one.start(extra=_provider("first", one.vendor.port, channel, keys=8))
+        calls = []
+        for dialect in DIALECTS:
+            one.vendor.script(f"{FIRST},status=500")
+            calls += await one.run(1, stream=True, prefix="/first", dialects=(dialect,))
+        rows = await _settled(one)
+    assert [(call.status, call.complete, call.problem) for call in calls] == [(200, True, None)] * 4
+    assert _tries(rows) == [("first", "failed", 1), ("first", "complete", 2)] * 4
+    assert {row["cost_nano_usd"] for row in rows if row["outcome"] == "failed"} == {0}
+
+
+async def test_a_stream_that_starts_with_an_error_goes_on_to_the_next_member(tmp_path: Path) -> None:
+    async with lab(tmp_path / "lab") as one:
+        port = one.vendor.port
+        await one.start(extra=_provider("first", port, keys=1) + _provider("spare", port, "anthropic") + PAIR)
+        one.vendor.script(f"{FIRST},status=429")
+        (call,) = await one.run(1, stream=True, prefix="", model="pair")
+        rows = await _settled(one)
+    assert (call.status, call.complete, call.headers["x-gproxy-attempts"]) == (200, True, "2")
+    assert _tries(rows) == [("first", "failed", 1), ("spare", "complete", 2)]
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize(("status", "told"), [(401, 503), (429, 429), (500, 502)])
+async def test_an_error_that_starts_a_stream_means_what_its_status_would_have_meant(
+    tmp_path: Path, channel: str, status: int, told: int
+) -> None:
+    async with lab(tmp_path / "lab") as one:
+        await one.start(extra=_provider("first", one.vendor.port, channel, keys=1))
+        one.vendor.script(f"{FIRST},status={status}")
+        calls = await one.run(1, stream=True, prefix="/first")
+        calls += await one.run(1, stream=True, prefix="/first")
+        rows = await _settled(one)
+    # The second finds the only credential resting, or out of service.
+    assert [(call.status, call.legal) for call in calls] == [(told, True), (503, True)]
+    assert _tries(rows) == [("first", "failed", 1)]
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_a_complaint_that_starts_a_stream_is_the_answer_with_its_status(tmp_path: Path, channel: str) -> None:
+    async with lab(tmp_path / "lab") as one:
+        await one.start(extra=_provider("first", one.vendor.port, channel, keys=2))
+        calls = []
+        for dialect in DIALECTS:
+            one.vendor.script(f"{FIRST},status=400,code=context_length_exceeded")
+            calls += await one.run(1, stream=True, prefix="/first", dialects=(dialect,))
+        rows = await _settled(one)
+    assert [(call.status, call.legal) for call in calls] == [(400, True)] * 4
+    assert _tries(rows) == [("first", "failed", 1)] * 4
+
+
+@pytest.mark.parametrize("fault", ["fail=html", "fail=empty_200", "fail=empty_events,size=10"])
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_what_is_no_stream_never_reaches_a_client(tmp_path: Path, channel: str, fault: str) -> None:
+    async with lab(tmp_path / "lab") as one:
+        await one.start(extra=_provider("first", one.vendor.port, channel, keys=4))
+        one.vendor.script(fault, times=1000)
+        calls = []
+        for dialect in DIALECTS:
+            calls += await one.run(1, stream=True, prefix="/first", dialects=(dialect,))
+        rows = await _settled(one)
+    assert {(call.status, call.legal) for call in calls} <= {(502, True), (503, True)}
+    assert calls[0].status == 502
+    assert int(calls[0].headers["x-gproxy-attempts"]) > 1
+    assert {row["outcome"] for row in rows} == {"failed"}

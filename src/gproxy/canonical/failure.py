@@ -15,7 +15,7 @@ class VendorError:
 
     `message` is the vendor's text and is never empty. `type` and `code` are its machine-readable names as they
     stand on the wire (numbers as text); `param` is the request field it blames. `retry_after` is in seconds,
-    where the body itself says so. `status` is an HTTP status that the body states; the real status of the answer
+    where the body itself says so. `reasons` are more machine-readable words, from its details. `status` is an HTTP status that the body states; the real status of the answer
     is not known here.
     """
 
@@ -25,3 +25,4 @@ class VendorError:
     param: str | None = None
     status: int | None = None
     retry_after: float | None = None
+    reasons: tuple[str, ...] = ()

@@ -125,6 +125,58 @@ SHARED: Final = (
 )
 
 
+STATUSES: Final[Mapping[str, int]] = {
+    # https://docs.anthropic.com/en/api/errors
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+    # https://platform.openai.com/docs/guides/error-codes
+    "context_length_exceeded": 400,
+    "invalid_prompt": 400,
+    "invalid_api_key": 401,
+    "model_not_found": 404,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "billing_hard_limit_reached": 429,
+    "requests": 429,
+    "tokens": 429,
+    "server_error": 500,
+    "server_is_overloaded": 503,
+    "slow_down": 503,
+    # https://cloud.google.com/apis/design/errors#handling_errors
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html, in its streams
+    "validationException": 400,
+    "throttlingException": 429,
+    "modelTimeoutException": 408,
+    "modelStreamErrorException": 424,
+    "internalServerException": 500,
+    "serviceUnavailableException": 503,
+}
+"""The status with which vendors answer these errors, for those that come in an answer whose own status is good."""
+
+
+def status_of(*words: str | None) -> int:
+    """What the status would have been, by an error's code and type; 502 where they say nothing known."""
+    return next((status for word in words if (status := STATUSES.get(word or ""))), 502)
+
+
 def judge(vendor: Vendor, status: int, headers: Sequence[Header], error: VendorError | None, now_us: int) -> Verdict:
     """The verdict on an answer whose head (and, when it failed, whose error body) has been read.
 

@@ -7,7 +7,7 @@ answer has gone to the client.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,13 +17,13 @@ from gproxy.channels.auth.scheme import Token, TokenNeeded
 from gproxy.channels.request import prepare
 from gproxy.channels.vendor import Endpoint
 from gproxy.channels.verdicts import VendorError as JudgedError
-from gproxy.channels.verdicts import Verdict, judge, judge_fault, named_error, read_error
+from gproxy.channels.verdicts import Verdict, judge, judge_fault, named_error, read_error, status_of
 from gproxy.clock import Clock
 from gproxy.errors import Failure, Kind, Refused, UpstreamFault
 from gproxy.ids import new_id
 from gproxy.ledger.pricing import UNPRICED
 from gproxy.ledger.record import Opened, Outcome
-from gproxy.pipeline.exchange import Exchange, Race
+from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.framing import unframed
 from gproxy.pipeline.head import answer_headers
 from gproxy.pipeline.hedge import Hedge
@@ -43,7 +43,7 @@ from gproxy.routing.selection import Load
 from gproxy.translate.path import Road
 from gproxy.translate.tally import Tally
 from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Translator, unreadable
-from gproxy.wire.http import UpstreamRequest
+from gproxy.wire.http import Header, UpstreamRequest
 from gproxy.wire.json import JsonProblem, Peek, loads_lenient
 
 ERROR_LIMIT: Final = 256 * 1024
@@ -196,28 +196,24 @@ class Attempts:
         translator: Translator,
         talk: Conversation | None,
     ) -> Failed | None:
-        """Relay an answer whose status is good. A body that turns out to be no answer is one more failure."""
+        """Relay an answer whose status is good. What turns out to be no answer is one more failure."""
         if translator.begins(_content_type(reply)):
             if x.call.dialect is Dialect.OPENAI_RESPONSES:
                 watch(x, step, translator, self._keeper)
-            begun = b""
-            if x.race is not None:
-                begun = await self._relay.opening(x, attempt, reply, translator)
-                if translator.failed or (translator.ended and not translator.finished):
-                    reply.abort()
-                    return self._failed(x, step, attempt, reply, b"", translator.error or unreadable(), translator)
-                await _won(x.race, x, attempt, reply)
-            headers = answer_headers(x, step.model_id, reply, translator)
-            self._well(plan, step)
-            await self._relay.stream(x, attempt, reply, translator, headers, begun)
+
+            def head() -> Sequence[Header]:
+                self._well(plan, step)
+                return answer_headers(x, step.model_id, reply, translator)
+
+            if not await self._relay.stream(x, attempt, reply, translator, head):
+                return self._failed(x, step, attempt, reply, b"", translator.error or unreadable(), translator)
             self._learn(talk, step, translator)
             return None
         body = await self._relay.whole(x, attempt, reply)
         complaint = translator.complaint(body)
         if complaint is not None:
             return self._failed(x, step, attempt, reply, body, complaint, translator)
-        if x.race is not None:
-            await _won(x.race, x, attempt, reply)
+        await self._relay.won(x, attempt, reply)
         headers = answer_headers(x, step.model_id, reply, translator)
         self._well(plan, step)
         self._relay.deliver(x, attempt, reply, translator, body, headers)
@@ -333,19 +329,10 @@ class Attempts:
         raise Refused(_passed_on(failed))
 
 
-async def _won(race: Race, x: Exchange, attempt: Attempt, reply: UpstreamReply) -> None:
-    """This attempt has an answer. Raises `Interrupted` when it is too late, or the request over."""
-    try:
-        await race.won(x, attempt.first_byte_at or attempt.started_at)
-    except BaseException:
-        reply.abort()
-        raise
-
-
 def _passed_on(failed: Failed) -> Failure:
     """A vendor's complaint about the request: its status and its text, in the client's dialect."""
     if failed.error is not None and failed.translator is not None:
-        status = failed.status if failed.status >= _GOOD else failed.error.status or 502
+        status = failed.status if failed.status >= _GOOD else failed.verdict.status or 502
         told = Failure(Kind.UPSTREAM_ERROR, failed.error.message, upstream_status=status)
         body = failed.translator.encode_error(told, failed.error)
         if body is not None:
@@ -367,10 +354,14 @@ def judged_error(status: int, body: bytes, error: VendorError) -> JudgedError:
     except JsonProblem:
         parsed = None
     found = read_error(status, parsed)
+    meant = status_of(error.code, error.type)
     return replace(
         found,
-        status=status if status >= _GOOD else error.status or (found.status if found.status >= _GOOD else 502),
+        status=status
+        if status >= _GOOD
+        else error.status or (found.status if found.status >= _GOOD else None) or meant,
         code=found.code or error.code,
+        reasons=found.reasons or error.reasons,
         type=found.type or error.type,
         message=found.message or error.message,
         param=found.param or error.param,

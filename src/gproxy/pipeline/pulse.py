@@ -5,6 +5,7 @@ One pass over the live streams from one ticker, instead of a timer per stream: t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from gproxy.pipeline.exchange import Client, Exchange
@@ -26,7 +27,7 @@ class StreamReading(Reading, Protocol):
 class Flow:
     """One live stream."""
 
-    __slots__ = ("attempt", "client", "exchange", "last_at", "reading")
+    __slots__ = ("attempt", "begin", "begun", "client", "exchange", "held", "last_at", "opened_at", "reading")
 
     def __init__(
         self, exchange: Exchange, attempt: Attempt, reading: StreamReading, client: Client, now: float
@@ -35,7 +36,12 @@ class Flow:
         self.attempt = attempt
         self.reading = reading
         self.client = client
-        self.last_at = now
+        self.opened_at = self.last_at = now
+        self.held = b""
+        """What came before the answer began; nothing of it has gone to the client."""
+        self.begun = False
+        self.begin: Callable[[], None] | None = None
+        """Begins the answer though nothing has been said yet; None where that is not for the pulse to decide."""
 
 
 class Pulse:
@@ -60,7 +66,15 @@ class Pulse:
             if record is not None:
                 self._journal.progress(record)
                 flow.exchange.tokens_seen = record.output_tokens or 0
-            if now - flow.last_at >= KEEP_ALIVE_AFTER and flow.client.started and not flow.client.gone:
+            if not flow.begun:
+                # A vendor that only pings may go on so for minutes; the client must not take that for silence.
+                if flow.begin is not None and now - flow.opened_at >= KEEP_ALIVE_AFTER:
+                    flow.begin()
+                    flow.client.write(flow.held)
+                    flow.held = b""
+                    flow.last_at = now
+                continue
+            if now - flow.last_at >= KEEP_ALIVE_AFTER and not flow.client.gone:
                 filler = flow.reading.keep_alive()
                 if filler:
                     flow.client.write(filler)

@@ -6,7 +6,7 @@ The one rule of the money: an attempt is settled before the last bytes of its an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gproxy.clock import Clock
@@ -79,28 +79,6 @@ class Relay:
             reply.abort()
             raise
 
-    async def opening(self, x: Exchange, attempt: Attempt, reply: UpstreamReply, translator: Translator) -> bytes:
-        """Read a stream up to its first frame that says something; what may go to the client by then.
-
-        Comments and pings are no beginning. Raises `UpstreamFault` when the stream ends before it began.
-        """
-        begun = b""
-        try:
-            with x.interruptible():
-                while len(begun) < OPENING_LIMIT:
-                    chunk = await reply.next()
-                    if not chunk:
-                        raise UpstreamFault(Phase.HEAD, "the stream ended before its answer began")
-                    if attempt.first_byte_at is None:
-                        attempt.first_byte_at = x.first_byte_at = self._clock.monotonic()
-                    begun += translator.feed(chunk)
-                    if translator.failed or translator.ended or (begun and _says(translator)):
-                        break
-        except Interrupted:
-            reply.abort()
-            raise
-        return begun
-
     def deliver(
         self,
         x: Exchange,
@@ -117,44 +95,94 @@ class Relay:
         if not x.client.gone:
             x.client.send(reply.status, [*headers, *losses(translator), *receipt(x)], out)
 
+    async def won(self, x: Exchange, attempt: Attempt, reply: UpstreamReply) -> None:
+        """This attempt has an answer. Raises `Interrupted` when another had one before, or the request is over."""
+        if x.race is None:
+            return
+        try:
+            await x.race.won(x, attempt.first_byte_at or attempt.started_at)
+        except BaseException:
+            reply.abort()
+            raise
+
     async def stream(
         self,
         x: Exchange,
         attempt: Attempt,
         reply: UpstreamReply,
         translator: Translator,
-        headers: Sequence[Header],
-        begun: bytes = b"",
-    ) -> None:
-        """Pump a stream to its end. Whatever happens, the client's stream ends legally and the attempt is settled.
+        head: Callable[[], Sequence[Header]],
+    ) -> bool:
+        """Pump a stream to its end; False when it turned out to be no answer before a byte of it went to the client.
 
-        `begun` is what `opening` held back.
+        It begins with its first frame that says something; `head` is then asked for the headers, once. A vendor that
+        fails before fails as if its status had said so, and a stream that breaks raises `UpstreamFault`. From then on,
+        whatever happens, the client's stream ends legally and the attempt is settled.
         """
         client = x.client
         flow = Flow(x, attempt, translator, client, self._clock.monotonic())
-        x.answered_status = reply.status
-        client.start(reply.status, [*headers, *losses(translator), *limits(x)])
+
+        def begin() -> None:
+            flow.begun = True
+            x.answered_status = reply.status
+            client.start(reply.status, [*head(), *losses(translator), *limits(x)])
+
+        flow.begin = begin if x.race is None else None
         self._pulse.add(flow)
         try:
             with x.interruptible():
-                if begun:
-                    if translator.finished:
-                        self.settle(x, attempt, Outcome.COMPLETE, reply.status, translator)
-                    client.write(begun)
+                await self._opening(x, attempt, reply, translator, flow)
+            if not flow.begun:
+                if not translator.begun and (translator.failed or (translator.ended and not translator.finished)):
+                    reply.abort()
+                    return False
+                await self.won(x, attempt, reply)
+                begin()
+            if translator.finished:
+                self.settle(x, attempt, Outcome.COMPLETE, reply.status, translator)
+            client.write(flow.held)
+            flow.held = b""
+            with x.interruptible():
                 await self._pump(x, attempt, reply, translator, flow)
         except UpstreamFault as fault:
             reply.abort()
+            if not flow.begun:
+                raise
             self.settle(x, attempt, Outcome.INTERRUPTED, reply.status, translator)
             kind = Kind.UPSTREAM_TIMEOUT if fault.timeout else Kind.UPSTREAM_ERROR
             self._say_goodbye(x, translator, Failure(kind, f"the provider's stream broke off: {fault.reason}"))
         except Interrupted:
             reply.abort()
-            self.abandoned(x, attempt, translator)
-            if x.cause is Cause.CUT:
-                self._say_goodbye(x, translator, CUT)
+            if flow.begun:
+                self.abandoned(x, attempt, translator)
+                if x.cause is Cause.CUT:
+                    self._say_goodbye(x, translator, CUT)
             raise
         finally:
             self._pulse.discard(flow)
+        return True
+
+    async def _opening(
+        self, x: Exchange, attempt: Attempt, reply: UpstreamReply, translator: Translator, flow: Flow
+    ) -> None:
+        """Read a stream up to its first frame that says something, and hold back what comes before.
+
+        Comments and pings are no beginning, only a sign of life: the pulse begins an answer that has nothing else for
+        long. Raises `UpstreamFault` when the stream ends before it began.
+        """
+        while not (flow.begun or _speaks(translator)):
+            chunk = await reply.next()
+            if not chunk:
+                flow.held += translator.end()
+                if translator.begun or translator.failed:
+                    return
+                raise UpstreamFault(Phase.HEAD, "the stream ended before its answer began")
+            flow.last_at = self._clock.monotonic()
+            if attempt.first_byte_at is None:
+                attempt.first_byte_at = x.first_byte_at = flow.last_at
+            flow.held += translator.feed(chunk)
+            if len(flow.held) > OPENING_LIMIT:
+                return
 
     async def _pump(
         self, x: Exchange, attempt: Attempt, reply: UpstreamReply, translator: Translator, flow: Flow
@@ -216,8 +244,8 @@ class Relay:
         x.client.end()
 
 
-def _says(translator: Translator) -> bool:
-    return translator.model is not None or translator.produced > 0 or translator.usage.known
+def _speaks(translator: Translator) -> bool:
+    return translator.begun or translator.failed or translator.ended
 
 
 def _outcome_of(x: Exchange) -> Outcome:

@@ -48,6 +48,7 @@ def of_value(value: Any) -> VendorError | None:
         param=_text(source.get("param")),
         status=_status(code, source.get("status_code"), source.get("status")),
         retry_after=_retry_delay(source.get("details")),
+        reasons=_reasons(source.get("details")),
     )
 
 
@@ -100,6 +101,12 @@ def _retry_delay(details: Any) -> float | None:
         if found:
             return float(found.group(1))
     return None
+
+
+def _reasons(details: Any) -> tuple[str, ...]:
+    """Google's `ErrorInfo.reason`."""
+    found = (part_of(detail, "reason") for detail in (details if isinstance(details, list) else ()))
+    return tuple(reason for reason in found if isinstance(reason, str) and reason)
 
 
 def _plain(body: bytes) -> str:

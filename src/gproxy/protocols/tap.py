@@ -27,6 +27,7 @@ _MODEL: Final = re.compile(rb'"(?:model|modelVersion)"[ \t]*+:[ \t]*+("(?!")[^"\
 _STRING: Final = rb'"[ \t]*+:[ \t]*+"([^"\\]*+(?:\\.[^"\\]*+)*+)'
 
 
+_PING: Final = re.compile(rb'\s*\{\s*"type"\s*:\s*"ping"\s*\}\s*')
 _LETTER: Final = re.compile(rb"\\u00[4-7]")
 
 
@@ -37,6 +38,14 @@ def spelled(block: bytes) -> bool:
     ASCII, so that next to no frame is parsed for it.
     """
     return rb"\u00" in block and _LETTER.search(block) is not None
+
+
+def says(frame: bytes) -> bool:
+    """Whether a frame holds something for its reader; a comment does not, nor a ping."""
+    event = parse(frame.removeprefix(_BOM))
+    if event is None or event.name == "ping" or not event.data.strip():
+        return False
+    return _PING.fullmatch(event.data) is None
 
 
 def text_fields(*names: str) -> re.Pattern[bytes]:
@@ -82,6 +91,7 @@ class SseTap:
         "_override",
         "_torn",
         "_usage",
+        "begun",
         "error",
         "finished",
         "model",
@@ -113,6 +123,8 @@ class SseTap:
         self._name_key = b""
         self._fresh = True
         self._usage = UNKNOWN
+        self.begun = False
+        """Whether the first frame that says something has gone by, and was no error; comments and pings say nothing."""
         self.model: str | None = None
         self.finished = False
         self.error: VendorError | None = None
@@ -125,6 +137,7 @@ class SseTap:
         except FrameTooLong:
             # Nothing to learn from such a frame; its bytes go on as they are, and so does the stream.
             rest = self._blocks.take()
+            self.begun = True
             block = self._blocks.feed(chunk)
             self._torn = not block
             return rest + self._seen(block) if block else rest
@@ -142,8 +155,12 @@ class SseTap:
         rest = self._blocks.take()
         if not rest:
             return rest
+        begun = self.begun
         seen = self._seen(rest)
-        return seen if self._torn or _is_whole(rest) else b""
+        if self._torn or _is_whole(rest):
+            return seen
+        self.begun = begun
+        return b""
 
     @property
     def between_frames(self) -> bool:
@@ -176,9 +193,20 @@ class SseTap:
 
     def _seen(self, block: bytes) -> bytes:
         withheld = self._look(block)
+        if not self.begun:
+            self.begun = self._begins(block)
         if withheld is not None:
             block = withheld
         return self._renamed(block) if self._override is not None and block else block
+
+    def _begins(self, block: bytes) -> bool:
+        first = next((frame for frame in split(block) if says(frame)), None)
+        if first is None or self.error is None:
+            return first is not None
+        # What came first must not depend on which frames came in one piece, so it is looked at by itself.
+        alone = type(self)()
+        alone._look(first)  # noqa: SLF001 - one of its own kind
+        return alone.error is None
 
     def _look(self, block: bytes) -> bytes | None:
         """Learn from complete frames; the block without its withheld frames when there are any."""

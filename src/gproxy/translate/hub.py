@@ -91,12 +91,12 @@ class Hub:
         "_restoring",
         "_setup",
         "_sse",
-        "_started",
         "_tally",
         "_upstream",
         "_usage",
         "_vendor_error",
         "_watch",
+        "begun",
         "losses",
         "model",
     )
@@ -122,11 +122,11 @@ class Hub:
         self._estimated_input = 0
         self._produced = 0
         self._sse = False
-        self._started = False
         self._finished = False
         self._broke = False
         self._usage = UNKNOWN
         self._vendor_error: VendorError | None = None
+        self.begun = False
         self.losses = Losses()
         self.model: str | None = None
 
@@ -278,6 +278,7 @@ class Hub:
         if self._decoder is None:
             self._decoder = self._upstream.stream_decoder()
         events = self._decoder.feed(chunk)
+        self.begun = self.begun or _begins(events)
         if self._restoring is not None:
             events = self._restoring.events(events)
         out = [self._take(event) for event in events]
@@ -290,6 +291,7 @@ class Hub:
         if self._decoder is None:
             self._decoder = self._upstream.stream_decoder()
         events = self._decoder.end()
+        self.begun = self.begun or _begins(events)
         if self._restoring is not None:
             events = self._restoring.events(events)
         return b"".join(self._take(event) for event in events)
@@ -410,6 +412,12 @@ class Hub:
     def produced(self) -> int:
         """Output tokens seen so far, estimated from the bytes of text."""
         return -(-self._produced // BYTES_PER_TOKEN)
+
+
+def _begins(events: list[Event]) -> bool:
+    """Whether these events begin an answer; a start that a failure follows at once was only made for it."""
+    kinds = {type(event) for event in events}
+    return bool(kinds - {Started, Failed}) or kinds == {Started}
 
 
 def _weight(part: Part) -> int:

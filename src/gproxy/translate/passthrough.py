@@ -236,6 +236,11 @@ class Passthrough:
         return self._body_model if self._whole else self._tap.model
 
     @property
+    def begun(self) -> bool:
+        """Whether the vendor has said something."""
+        return self._tap.begun
+
+    @property
     def finished(self) -> bool:
         """Whether the answer reached its end."""
         if not self._tap.finished:

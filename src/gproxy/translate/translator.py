@@ -102,6 +102,11 @@ class Translator(Protocol):
         ...
 
     @property
+    def begun(self) -> bool:
+        """Whether the stream has said something, and that was no error; comments and pings say nothing."""
+        ...
+
+    @property
     def finished(self) -> bool:
         """Whether the answer reached its dialect's own end."""
         ...
@@ -133,7 +138,7 @@ class Whole:
     __slots__ = ()
 
     content_type: bytes | None = b"application/json"
-    ended = finished = True
+    begun = ended = finished = True
     failed = False
     error: VendorError | None = None
     produced = 0

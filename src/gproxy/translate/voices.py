@@ -31,6 +31,8 @@ class Tap(Protocol):
     @property
     def usage(self) -> Usage: ...  # noqa: D102 - see SseTap
     @property
+    def begun(self) -> bool: ...  # noqa: D102
+    @property
     def model(self) -> str | None: ...  # noqa: D102
     @property
     def finished(self) -> bool: ...  # noqa: D102

@@ -31,10 +31,16 @@ class World(Protocol):
     fixtures: Path | None
 
 
+def _streams(attempt: Attempt) -> bool:
+    """Whether the answer is a stream; a status that was asked for beside an error inside of it is that error's."""
+    ask, wish = attempt.ask, attempt.wish
+    return ask is not None and ask.stream and (wish.status == 200 or wish.fail == "error_mid")
+
+
 def is_immediate(attempt: Attempt) -> bool:
     """Whether the answer can be written at once, without a task: the fast path of plain buffered answers."""
     wish = attempt.wish
-    if attempt.ask is not None and attempt.ask.stream and wish.status == 200:
+    if _streams(attempt):
         return False
     return (
         wish.fail is None
@@ -131,7 +137,7 @@ async def answer(attempt: Attempt, world: World) -> How:
     await faults.interim(attempt)
     if wish.replay is not None:
         how = await _replay(attempt, world, wish.replay)
-    elif attempt.ask is not None and attempt.ask.stream and wish.status == 200:
+    elif _streams(attempt):
         how = await _stream(attempt, world)
     else:
         if wish.fail == "endless":

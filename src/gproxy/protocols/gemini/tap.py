@@ -95,6 +95,7 @@ class _SseTap(SseTap):
         if not isinstance(body, dict):
             return piece
         self.learn(Event(piece), body)
+        self.begun = self.begun or self.error is None
         if self._override is None or not isinstance(body.get("modelVersion"), str):
             return piece
         try:
@@ -106,10 +107,13 @@ class _SseTap(SseTap):
 class StreamTap:
     """Reads usage, model, end and errors; the first byte tells which of the two forms the stream has.
 
+    A third one is no stream: a lone object in place of the array, which is how an error comes from some servers. It is
+    passed on when it is whole.
+
     Usage is always part of this dialect's streams, so `hide_usage_chunk` has nothing to hide.
     """
 
-    __slots__ = ("_alters", "_array", "_elements", "_max_frame", "_tap", "_undecided")
+    __slots__ = ("_alters", "_array", "_elements", "_lone", "_max_frame", "_tap", "_undecided")
 
     _array: Array | None
 
@@ -121,6 +125,7 @@ class StreamTap:
         self._tap = _SseTap(model_override=model_override, max_frame=max_frame)
         self._max_frame = max_frame
         self._array = None
+        self._lone: bytearray | None = None
         self._elements = 0
         self._undecided = True
         self._alters = model_override is not None
@@ -129,6 +134,11 @@ class StreamTap:
     def usage(self) -> Usage:
         """What was reported so far."""
         return self._tap.usage
+
+    @property
+    def begun(self) -> bool:
+        """See `SseTap`."""
+        return self._tap.begun
 
     @property
     def model(self) -> str | None:
@@ -174,13 +184,25 @@ class StreamTap:
             self._undecided = False
             if first == b"[":
                 self._array = Array(self._max_frame)
+            elif first == b"{":
+                self._lone = bytearray()
+        if self._lone is not None:
+            self._lone += chunk
+            return b"" if len(self._lone) <= self._max_frame else self._alone()
         return self._tap.feed(chunk) if self._array is None else self._feed_array(self._array, chunk)
 
     def end(self) -> bytes:
         """The upstream is at its end: what was held back and now goes to the client."""
+        if self._lone is not None:
+            return self._alone()
         if self._array is None:
             return self._tap.end()
         return self._array.take() if self._alters else b""
+
+    def _alone(self) -> bytes:
+        assert self._lone is not None
+        held, self._lone = bytes(self._lone), None
+        return self._tap.element(held)
 
     def _feed_array(self, array: Array, chunk: bytes) -> bytes:
         try:
@@ -189,6 +211,7 @@ class StreamTap:
             # Nothing to learn from such an element, and no way to find the next; the bytes go on as they are.
             held = array.take()
             self._array = None
+            self._tap.begun = True
             return held + chunk if self._alters else chunk
         self._elements += sum(whole for _, whole in pieces)
         out = [self._tap.element(piece) if whole else piece for piece, whole in pieces]
