@@ -200,6 +200,22 @@ def test_a_vendors_complaint_keeps_its_text_and_code(client: Dialect, upstream: 
     )
 
 
+@pytest.mark.parametrize("pair", PAIRS, ids=named)
+def test_a_page_in_place_of_a_stream_is_a_complaint(pair: tuple[Dialect, Dialect]) -> None:
+    for content_type in (b"text/html; charset=utf-8", b"Text/HTML", b"application/xhtml+xml", b"image/png"):
+        made = hub(*pair, streams=True, upstream_streams=True, tally=Tally())
+        made.request(question(pair[0]))
+        assert not made.begins(content_type)
+        complaint = made.complaint(b"<html><h1>502</h1></html>")
+        assert complaint is not None
+        assert complaint.code == "unreadable"
+
+
+@pytest.mark.parametrize("content_type", [b"", b"text/plain", b"application/octet-stream", b"application/x-ndjson"])
+def test_servers_name_their_streams_as_they_like(content_type: bytes) -> None:
+    assert hub(MESSAGES, CHAT, streams=True, upstream_streams=True, tally=Tally()).begins(content_type)
+
+
 def test_an_error_with_a_good_status_is_a_complaint() -> None:
     made = Hub(setup(MESSAGES, CHAT), Tally())
     made.begins(JSON)

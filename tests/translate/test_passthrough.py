@@ -134,6 +134,16 @@ def test_a_stream_that_is_cut_ends_in_the_dialects_error(dialect: Dialect) -> No
         assert value["error"]["message"] == "no more"
 
 
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("dialect", [*GENERATE_DIALECTS, Dialect.OPENAI_AUDIO, Dialect.OPENAI_IMAGES])
+def test_a_page_is_no_answer(dialect: Dialect, streams: bool) -> None:
+    made = Passthrough(dialect, SAME, streams=streams, include_usage=None)
+    assert not made.begins(b"Text/HTML; charset=utf-8")
+    complaint = made.complaint(b"<html><h1>502</h1></html>")
+    assert complaint is not None
+    assert complaint.code == "unreadable"
+
+
 ARRAY = b'[{"candidates":[{"content":{"parts":[{"text":"a"}]}}],"modelVersion":"served-as"}'
 
 

@@ -31,7 +31,7 @@ from gproxy.translate.array import ArrayFrames
 from gproxy.translate.guard import ILLEGAL, Guard
 from gproxy.translate.legality import Broken, Watch
 from gproxy.translate.tally import Tally
-from gproxy.translate.translator import BYTES_PER_TOKEN, Names, unreadable
+from gproxy.translate.translator import BYTES_PER_TOKEN, PAGES, Names, unreadable
 
 _ID_PREFIXES: Final = {
     Dialect.OPENAI_CHAT: "chatcmpl-",
@@ -40,6 +40,17 @@ _ID_PREFIXES: Final = {
 }
 _FRAMED: Final = {Dialect.BEDROCK_CONVERSE: b"application/vnd.amazon.eventstream"}
 """Dialects whose streams are binary: nothing else can be read as one."""
+_NO_STREAM: Final = (
+    b"application/json",
+    *PAGES,
+    b"text/xml",
+    b"application/xml",
+    b"image/",
+    b"audio/",
+    b"video/",
+    b"application/pdf",
+)
+"""What no server calls its stream: whole answers, and the pages of what stands between it and us."""
 _OPENAI: Final = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES})
 """Also the dialects that have custom tools."""
 
@@ -194,7 +205,7 @@ class Hub:
             self._sse = content_type.startswith(framed)
         else:  # servers of the other dialects name their streams as they like
             self._sse = content_type.startswith(b"text/event-stream") or (
-                self._setup.upstream_streams and not content_type.startswith(b"application/json")
+                self._setup.upstream_streams and not content_type.lower().startswith(_NO_STREAM)
             )
         return self._sse and self._setup.streams
 

@@ -22,7 +22,7 @@ from gproxy.protocols.gemini.tap import StreamTap as GeminiTap
 from gproxy.protocols.openai_chat.tap import StreamTap as ChatTap
 from gproxy.protocols.openai_responses.tap import StreamTap as ResponsesTap
 from gproxy.translate import lent
-from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Names, unreadable
+from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, PAGES, Names, unreadable
 from gproxy.translate.voices import VOICES, Tap
 from gproxy.wire.json import JsonProblem, dumps, fields, hides, loads, patch
 from gproxy.wire.multipart import parse
@@ -45,6 +45,7 @@ class Passthrough:
         "_losses",
         "_names",
         "_operation",
+        "_page",
         "_read",
         "_renames",
         "_streams",
@@ -95,6 +96,7 @@ class Passthrough:
         self._body_model: str | None = None
         self._read: tuple[Usage, str | None] | None = None
         self._closed = False
+        self._page = False
         self._whole = False
         self._losses = Losses()
         self.on_response: Callable[[dict[str, Any]], None] | None = None
@@ -131,6 +133,7 @@ class Passthrough:
 
     def begins(self, content_type: bytes) -> bool:
         """The answer's head is here; whether its body is passed on piece by piece."""
+        self._page = content_type.lower().startswith(PAGES)
         if not self._streams:
             return False
         array = self._dialect is Dialect.GEMINI and content_type.startswith(b"application/json")
@@ -157,6 +160,8 @@ class Passthrough:
 
     def complaint(self, body: bytes) -> VendorError | None:
         """What is wrong with a body that came with a good status: an error in disguise, or no answer at all."""
+        if self._page:
+            return unreadable()
         if not self._voice.substance or (self._streams and body.lstrip()[:1] == b"["):
             return None
         try:

@@ -18,6 +18,10 @@ FREE: Final = frozenset({Operation.COUNT_TOKENS})
 """Operations that use no tokens, whatever figures their answers hold."""
 
 
+PAGES: Final = (b"text/html", b"application/xhtml")
+"""What stands between a vendor and us says its errors in pages; no answer of a model is one."""
+
+
 class Names(msgspec.Struct, frozen=True):
     """The model's names on both sides of one attempt. `asked` is what the client sent, `upstream` what the vendor is asked for."""
 
