@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from gproxy.access.keys import digest_of
 from gproxy.access.principal import Principal
 from gproxy.ledger.pricing import RateCard
 from gproxy.routing.provider import Provider
+from gproxy.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,11 @@ class Snapshot:
     remembered: dict[tuple[Any, ...], Any] = field(default_factory=dict, compare=False, repr=False)
     """What was worked out from this snapshot and nothing else, kept so that it need not be again; lives as long as
     it holds true. Read and filled by `remember` only."""
+
+    def holder(self, key: Secret, now_us: int) -> Principal | None:
+        """Who holds this API key; None when nobody does, or no longer."""
+        found = self.keys.get(digest_of(key, self.digest_key))
+        return None if found is None or (found.expires_at is not None and found.expires_at <= now_us) else found
 
 
 _REMEMBERED_MOST: Final = 8192

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from gproxy.access.keys import digest_of, presented_key
+from gproxy.access.keys import presented_key
 from gproxy.admin.access import TABLE, Level
 from gproxy.admin.errors import Problem, replied
 from gproxy.admin.ports import Actor, Ports
@@ -93,9 +93,8 @@ class Gate:
         return await self._by_session(Secret(cookie), "cookie", address) if cookie else None
 
     def _by_key(self, key: Secret, address: str) -> Caller | None:
-        snapshot = self._ports.snapshot()
-        found = snapshot.keys.get(digest_of(key, snapshot.digest_key))
-        if found is None or (found.expires_at is not None and found.expires_at <= self._ports.clock.now_us()):
+        found = self._ports.snapshot().holder(key, self._ports.clock.now_us())
+        if found is None:
             return None
         self._ports.key_used(found.key_id)
         return Caller(found.user_id, found.user_name, found.is_admin, "key", address, key_id=found.key_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from gproxy.access.keys import digest_of, presented_key
+from gproxy.access.keys import presented_key
 from gproxy.access.permissions import Allowed, Denied, may_call
 from gproxy.access.principal import Principal
 from gproxy.errors import Failure, Kind, Refused
@@ -24,8 +24,8 @@ def identify(snapshot: Snapshot, headers: Iterable[Header], query: str, now_us: 
     key = presented_key(headers, query)
     if key is None:
         raise Refused(BAD_KEY)
-    principal = snapshot.keys.get(digest_of(key, snapshot.digest_key))
-    if principal is None or (principal.expires_at is not None and principal.expires_at <= now_us):
+    principal = snapshot.holder(key, now_us)
+    if principal is None:
         raise Refused(BAD_KEY)
     return principal
 
