@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from gproxy.channels.loader import catalog
 from gproxy.channels.verdicts import (
     MAX_REST,
+    Evidence,
     Scope,
-    VendorError,
     Verdict,
     VerdictKind,
     judge,
@@ -29,9 +29,7 @@ from tests.shared import require_shared
 NOW_US = 1_790_000_000_000_000
 
 
-def verdict(
-    channel: str, status: int, error: VendorError | None = None, headers: list[Header] | None = None
-) -> Verdict:
+def verdict(channel: str, status: int, error: Evidence | None = None, headers: list[Header] | None = None) -> Verdict:
     return judge(catalog()[channel], status, headers or [], error, NOW_US)
 
 
@@ -133,15 +131,15 @@ def test_the_shared_table(status: int, kind: str, retryable: bool) -> None:
 def test_what_vendors_say_in_their_own_words(
     channel: str, status: int, error: dict[str, Any], kind: str, scope: str, rest: float | None
 ) -> None:
-    found = verdict(channel, status, VendorError(status, **error))
+    found = verdict(channel, status, Evidence(status, **error))
     assert (found.kind, found.scope, found.retry_after) == (kind, scope, rest)
 
 
 def test_a_failure_dressed_as_success() -> None:
-    assert verdict("openrouter", 200, VendorError(429)).kind is VerdictKind.RATE_LIMITED
-    assert verdict("openrouter", 200, VendorError(401)).kind is VerdictKind.BAD_KEY
-    assert verdict("openai", 200, VendorError(200, code="server_error")).kind is VerdictKind.BROKEN
-    html = verdict("openai", 200, VendorError(200, code="unreadable"))
+    assert verdict("openrouter", 200, Evidence(429)).kind is VerdictKind.RATE_LIMITED
+    assert verdict("openrouter", 200, Evidence(401)).kind is VerdictKind.BAD_KEY
+    assert verdict("openai", 200, Evidence(200, code="server_error")).kind is VerdictKind.BROKEN
+    html = verdict("openai", 200, Evidence(200, code="unreadable"))
     assert (html.kind, html.retryable) == (VerdictKind.BROKEN, True)
 
 
@@ -152,12 +150,12 @@ def test_bad_keys_do_not_spend_the_retry_budget() -> None:
 
 
 def test_the_vendors_word_goes_before_the_rules() -> None:
-    error = VendorError(429, code="insufficient_quota")
+    error = Evidence(429, code="insufficient_quota")
     assert verdict("openai", 429, error, [(b"retry-after", b"7")]).retry_after == 7
     assert verdict("openai", 503, None, [(b"retry-after", b"3")]).retry_after == 3
     assert verdict("openai", 401, None, [(b"retry-after", b"3")]).retry_after is None
     assert verdict("openai", 400, None, [(b"retry-after", b"3")]).retry_after is None
-    assert verdict("aistudio", 429, VendorError(429, retry_after=34.4)).retry_after == 34.4
+    assert verdict("aistudio", 429, Evidence(429, retry_after=34.4)).retry_after == 34.4
 
 
 def test_the_longest_rest() -> None:
@@ -179,9 +177,9 @@ def test_exhausted_limits_say_when_they_are_full_again() -> None:
 
 
 def test_reasons_are_short_public_words() -> None:
-    found = verdict("openai", 429, VendorError(429, code="rate_limit_exceeded", message="secret canary"))
+    found = verdict("openai", 429, Evidence(429, code="rate_limit_exceeded", message="secret canary"))
     assert found.reason == "rate limited (429 rate_limit_exceeded)"
-    assert len(verdict("openai", 429, VendorError(429, code="x" * 500)).reason) < 100
+    assert len(verdict("openai", 429, Evidence(429, code="x" * 500)).reason) < 100
 
 
 @pytest.mark.parametrize(
@@ -206,11 +204,11 @@ def test_faults_of_the_network(phase: Phase, retryable: bool, scope: Scope) -> N
     [
         (
             {"error": {"message": "m", "type": "t", "code": "c", "param": "p"}},
-            VendorError(400, "c", "t", "m", "p"),
+            Evidence(400, "c", "t", "m", "p"),
         ),
         (
             {"type": "error", "error": {"type": "overloaded_error", "message": "m"}, "request_id": "r"},
-            VendorError(400, None, "overloaded_error", "m"),
+            Evidence(400, None, "overloaded_error", "m"),
         ),
         (
             {
@@ -227,22 +225,22 @@ def test_faults_of_the_network(phase: Phase, retryable: bool, scope: Scope) -> N
                     ],
                 }
             },
-            VendorError(400, "429", "RESOURCE_EXHAUSTED", "m", reasons=("R",), retry_after=34.4),
+            Evidence(400, "429", "RESOURCE_EXHAUSTED", "m", reasons=("R",), retry_after=34.4),
         ),
-        ([{"error": {"code": 400, "status": "S", "message": "m"}}], VendorError(400, "400", "S", "m")),
-        ({"error": "text", "code": "invalid-argument"}, VendorError(400, "invalid-argument", None, "text")),
-        ({"message": "m", "__type": "ThrottlingException"}, VendorError(400, None, "ThrottlingException", "m")),
-        ({"detail": "Invalid API Key"}, VendorError(400, message="Invalid API Key")),
-        ({"object": "error", "message": "m", "type": "t", "code": "1500"}, VendorError(400, "1500", "t", "m")),
-        ({"error": {"code": True, "message": 5, "type": None}}, VendorError(400)),
-        ({}, VendorError(400)),
-        ([], VendorError(400)),
-        (None, VendorError(400)),
-        ("x", VendorError(400)),
-        (5, VendorError(400)),
+        ([{"error": {"code": 400, "status": "S", "message": "m"}}], Evidence(400, "400", "S", "m")),
+        ({"error": "text", "code": "invalid-argument"}, Evidence(400, "invalid-argument", None, "text")),
+        ({"message": "m", "__type": "ThrottlingException"}, Evidence(400, None, "ThrottlingException", "m")),
+        ({"detail": "Invalid API Key"}, Evidence(400, message="Invalid API Key")),
+        ({"object": "error", "message": "m", "type": "t", "code": "1500"}, Evidence(400, "1500", "t", "m")),
+        ({"error": {"code": True, "message": 5, "type": None}}, Evidence(400)),
+        ({}, Evidence(400)),
+        ([], Evidence(400)),
+        (None, Evidence(400)),
+        ("x", Evidence(400)),
+        (5, Evidence(400)),
     ],
 )
-def test_reading_error_bodies(body: object, expected: VendorError) -> None:
+def test_reading_error_bodies(body: object, expected: Evidence) -> None:
     assert read_error(400, body) == expected
 
 

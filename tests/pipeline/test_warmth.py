@@ -12,7 +12,7 @@ import pytest
 from gproxy.canonical.operation import Dialect
 from gproxy.canonical.usage import Usage
 from gproxy.channels.verdicts import Verdict
-from gproxy.pipeline.attempt import judged_error
+from gproxy.pipeline.attempt import evidence_of
 from gproxy.pipeline.exchange import Exchange
 from gproxy.pipeline.warmth import Conversation, Warmth
 from gproxy.routing.plan import Attempt as Step
@@ -164,10 +164,10 @@ def test_verdicts_see_the_reasons_of_an_error_and_the_dialects_own_reading() -> 
         }
     }  # fmt: skip
     body = json.dumps(google).encode()
-    found = judged_error(400, body, VOICES[Dialect.GEMINI].decode_error(body))
+    found = evidence_of(400, body, VOICES[Dialect.GEMINI].decode_error(body))
     assert (found.status, found.reasons) == (400, ("API_KEY_INVALID",))
     text = b"<html>bad gateway</html>"
-    page = judged_error(502, text, VOICES[Dialect.OPENAI_CHAT].decode_error(text))
+    page = evidence_of(502, text, VOICES[Dialect.OPENAI_CHAT].decode_error(text))
     assert page.status == 502
     disguised = json.dumps({"error": {"message": "no", "code": "odd", "type": "odd"}}).encode()
-    assert judged_error(200, disguised, VOICES[Dialect.OPENAI_CHAT].decode_error(disguised)).status == 502
+    assert evidence_of(200, disguised, VOICES[Dialect.OPENAI_CHAT].decode_error(disguised)).status == 502

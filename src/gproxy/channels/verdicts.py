@@ -41,9 +41,10 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class VendorError:
-    """A vendor's structured error. `status` is the one inside the body where there is one, else the answer's.
+class Evidence:
+    """What a verdict rests on: a vendor's structured error, and a status.
 
+    `status` is the one inside the body where there is one, else the answer's.
     `reasons` are machine-readable words from its details (Google's `ErrorInfo.reason`). `retry_after` is in
     seconds, from a body that says so (Google's `RetryInfo`).
     """
@@ -177,7 +178,7 @@ def status_of(*words: str | None) -> int:
     return next((status for word in words if (status := STATUSES.get(word or ""))), 502)
 
 
-def judge(vendor: Vendor, status: int, headers: Sequence[Header], error: VendorError | None, now_us: int) -> Verdict:
+def judge(vendor: Vendor, status: int, headers: Sequence[Header], error: Evidence | None, now_us: int) -> Verdict:
     """The verdict on an answer whose head (and, when it failed, whose error body) has been read.
 
     `error` with a 2xx status means a failure dressed as success: its own status counts, or it is `broken`.
@@ -188,7 +189,7 @@ def judge(vendor: Vendor, status: int, headers: Sequence[Header], error: VendorE
         status = error.status if error.status >= 300 else 502
     name = named_error(vendor, headers)
     if name is not None:
-        error = replace(error or VendorError(status), code=name)
+        error = replace(error or Evidence(status), code=name)
     rule = _match(vendor.verdicts, status, error) or _match(SHARED, status, error)
     if rule is None:  # a status that is no HTTP status
         rule = VerdictRule("5xx", "broken")
@@ -221,7 +222,7 @@ def judge_fault(fault: UpstreamFault) -> Verdict:
     return Verdict(VerdictKind.BROKEN, retryable, scope, reason=str(fault), timeout=fault.timeout)
 
 
-def judge_token(status: int, headers: Sequence[Header], error: VendorError | None, now_us: int) -> Verdict:
+def judge_token(status: int, headers: Sequence[Header], error: Evidence | None, now_us: int) -> Verdict:
     """The verdict on a token endpoint's answer that holds no token (RFC 6749 section 5.2).
 
     A refused grant (400, 401, 403) is a bad key that no new token cures; everything else may pass.
@@ -238,7 +239,7 @@ def judge_token(status: int, headers: Sequence[Header], error: VendorError | Non
     )
 
 
-def _match(rules: Sequence[VerdictRule], status: int, error: VendorError | None) -> VerdictRule | None:
+def _match(rules: Sequence[VerdictRule], status: int, error: Evidence | None) -> VerdictRule | None:
     exact, family = str(status), f"{status // 100}xx"
     words = () if error is None else (error.code, error.type, *error.reasons)
     message = "" if error is None else error.message or ""
@@ -253,7 +254,7 @@ def _match(rules: Sequence[VerdictRule], status: int, error: VendorError | None)
 
 
 def _rest(
-    vendor: Vendor, kind: VerdictKind, headers: Sequence[Header], error: VendorError | None, now_us: int
+    vendor: Vendor, kind: VerdictKind, headers: Sequence[Header], error: Evidence | None, now_us: int
 ) -> float | None:
     if kind is VerdictKind.BAD_KEY:
         return None
@@ -265,14 +266,14 @@ def _rest(
     return said
 
 
-def _reason(meaning: _Rule, status: int, error: VendorError | None) -> str:
+def _reason(meaning: _Rule, status: int, error: Evidence | None) -> str:
     if not meaning.reason:
         return ""
     word = None if error is None else error.code or error.type
     return f"{meaning.reason} ({status}{f' {word[:60]}' if word else ''})"
 
 
-def read_error(status: int, body: object) -> VendorError:
+def read_error(status: int, body: object) -> Evidence:
     """The structured fields of an error body in any vendor's shape, from parsed JSON.
 
     Known shapes: `{error: {message, type, code, param}}` (OpenAI, Anthropic), `{error: {code, status, message,
@@ -282,7 +283,7 @@ def read_error(status: int, body: object) -> VendorError:
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, dict):
-        return VendorError(status)
+        return Evidence(status)
     inner = body.get("error")
     fields: Mapping[str, Any] = inner if isinstance(inner, dict) else body
     message = (
@@ -290,7 +291,7 @@ def read_error(status: int, body: object) -> VendorError:
     )
     own = fields.get("code", fields.get("status"))
     reasons, wait = _details(fields.get("details"))
-    return VendorError(
+    return Evidence(
         status=own if _is_status(own) and status < 300 else status,
         code=_word(fields.get("code")) or _word(body.get("code")),
         type=_text(fields.get("type")) or _text(fields.get("status")) or _text(fields.get("__type")),

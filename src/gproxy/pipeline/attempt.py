@@ -16,8 +16,7 @@ from gproxy.canonical.operation import Dialect
 from gproxy.channels.auth.scheme import Token, TokenNeeded
 from gproxy.channels.request import prepare
 from gproxy.channels.vendor import Endpoint
-from gproxy.channels.verdicts import VendorError as JudgedError
-from gproxy.channels.verdicts import Verdict, judge, judge_fault, named_error, read_error, status_of
+from gproxy.channels.verdicts import Evidence, Verdict, judge, judge_fault, named_error, read_error, status_of
 from gproxy.clock import Clock
 from gproxy.errors import Failure, Kind, Refused, UpstreamFault
 from gproxy.ids import new_id
@@ -244,7 +243,7 @@ class Attempts:
         name = named_error(step.provider.vendor, reply.headers)
         if name is not None:
             error = replace(error, code=name)
-        judged = judged_error(reply.status, body, error)
+        judged = evidence_of(reply.status, body, error)
         verdict = judge(step.provider.vendor, reply.status, reply.headers, judged, self._clock.now_us())
         self._relay.settle(x, attempt, Outcome.FAILED, reply.status, None)
         content_type = _content_type(reply) or b"text/plain"
@@ -347,7 +346,7 @@ def _passed_on(failed: Failed) -> Failure:
     )
 
 
-def judged_error(status: int, body: bytes, error: VendorError) -> JudgedError:
+def evidence_of(status: int, body: bytes, error: VendorError) -> Evidence:
     """A vendor's error with all that verdict rules look at; what the dialect's own reader found fills the gaps."""
     try:
         parsed = loads_lenient(body) if body else None
