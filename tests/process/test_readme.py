@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -36,6 +37,7 @@ def test_it_prints_an_answer(gateway: rig.Gateway, code: str) -> None:
 
 
 def test_the_curl_line_streams(gateway: rig.Gateway) -> None:
+    rig.needed("curl", there=shutil.which("curl") is not None)
     done = subprocess.run(["sh", "-c", here(CURL[0], gateway)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("data: [DONE]\n\n")

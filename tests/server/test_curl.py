@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gproxy.server.exchange import Request, Responder
+from tests.process.rig import needed
 from tests.server.rig import echo, serving
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 CURL = shutil.which("curl")
 
-pytestmark = pytest.mark.skipif(CURL is None, reason="curl is not installed")
+
+@pytest.fixture(autouse=True)
+def installed() -> None:
+    needed("curl", there=CURL is not None)
 
 
 async def _curl(*arguments: str) -> tuple[int, str]:
