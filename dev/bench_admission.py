@@ -36,7 +36,7 @@ from gproxy.pipeline.exchange import Call, Exchange
 from gproxy.pipeline.reserve import Granted, reserve
 from gproxy.routing.route import Resolution, resolve
 from gproxy.secret import Secret
-from gproxy.wire.json import peek
+from gproxy.wire.peek import peek
 
 if TYPE_CHECKING:
     from gproxy.snapshot import Snapshot

@@ -27,7 +27,8 @@ from gproxy.pipeline.projection import (
     project,
     stated_cap,
 )
-from gproxy.wire.json import patch, peek
+from gproxy.wire.json import patch
+from gproxy.wire.peek import peek
 
 CHAT, RESPONSES, MESSAGES, GEMINI = (
     Dialect.OPENAI_CHAT,

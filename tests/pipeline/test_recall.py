@@ -21,7 +21,7 @@ from gproxy.routing.provider import Credential
 from gproxy.routing.route import Resolution
 from gproxy.translate.passthrough import Passthrough
 from gproxy.translate.translator import Names
-from gproxy.wire.json import peek
+from gproxy.wire.peek import peek
 from tests.pipeline.keepers import Memory
 from tests.pipeline.test_roads import candidate, exchange, provider
 

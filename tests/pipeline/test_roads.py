@@ -29,7 +29,7 @@ from gproxy.snapshot import Snapshot
 from gproxy.translate.path import Way
 from gproxy.translate.tally import Tally
 from gproxy.wire.http import Deadlines, Header
-from gproxy.wire.json import Peek
+from gproxy.wire.peek import Peek
 from tests.pipeline.keepers import Memory
 
 CHAT, MESSAGES, GEMINI = Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI

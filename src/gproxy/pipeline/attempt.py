@@ -43,7 +43,8 @@ from gproxy.translate.path import Road
 from gproxy.translate.tally import Tally
 from gproxy.translate.translator import BYTES_PER_TOKEN, FREE, Translator, unreadable
 from gproxy.wire.http import Header, UpstreamRequest
-from gproxy.wire.json import JsonProblem, Peek, loads_lenient
+from gproxy.wire.json import JsonProblem, loads_lenient
+from gproxy.wire.peek import Peek
 
 ERROR_LIMIT: Final = 256 * 1024
 """Largest vendor error that is read, in bytes; beyond it the status alone is judged."""

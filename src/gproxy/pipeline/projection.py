@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from gproxy.canonical.operation import Dialect, Operation
 from gproxy.ledger.pricing import RateCard
-from gproxy.wire.json import JsonProblem, Peek, fields, loads
+from gproxy.wire.json import JsonProblem, fields, loads
+from gproxy.wire.peek import Peek
 
 PREAMBLE: Final = 128
 """Tokens of the system text some chat templates begin with (dates, reasoning effort)."""

@@ -25,7 +25,8 @@ from gproxy.routing.plan import Attempt as Step
 from gproxy.routing.route import Candidate, Resolution
 from gproxy.translate.passthrough import Passthrough
 from gproxy.translate.translator import Translator
-from gproxy.wire.json import JsonProblem, Peek, dumps, fields, patch, peek
+from gproxy.wire.json import JsonProblem, dumps, fields, patch
+from gproxy.wire.peek import Peek, peek
 
 FIELD: Final = "previous_response_id"
 AWAY: Final = Failure(

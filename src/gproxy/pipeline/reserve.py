@@ -32,7 +32,8 @@ from gproxy.pipeline.projection import (
 from gproxy.pipeline.tariffs import tariff_of
 from gproxy.routing.route import Resolution
 from gproxy.wire.http import Header
-from gproxy.wire.json import JsonProblem, Peek, patch
+from gproxy.wire.json import JsonProblem, patch
+from gproxy.wire.peek import Peek
 
 UNREACHABLE: Final = Failure(
     Kind.LEDGER_UNAVAILABLE,

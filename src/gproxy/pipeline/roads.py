@@ -24,8 +24,9 @@ from gproxy.translate.path import NoRoad, Road, Way, road
 from gproxy.translate.tally import Tally
 from gproxy.translate.translator import Names, Translator
 from gproxy.wire.http import Header
-from gproxy.wire.json import Peek, dumps, loads
+from gproxy.wire.json import dumps, loads
 from gproxy.wire.multipart import FormProblem, parse
+from gproxy.wire.peek import Peek
 
 _JSON: Final = b"application/json"
 _FORMS: Final = frozenset({Operation.EDIT_IMAGE, Operation.TRANSCRIBE})

@@ -33,7 +33,8 @@ from gproxy.pipeline.warmth import Conversation, Warmth
 from gproxy.routing.plan import Board, Plan
 from gproxy.routing.route import Candidate, Resolution, Unresolved, resolve
 from gproxy.snapshot import remember
-from gproxy.wire.json import JsonProblem, Peek, peek
+from gproxy.wire.json import JsonProblem
+from gproxy.wire.peek import Peek, peek
 
 LONGEST_NAME: Final = 200
 """Characters of a model name: what the ledger's columns hold."""
