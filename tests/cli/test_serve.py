@@ -1,3 +1,6 @@
+import signal
+from collections.abc import Iterator
+
 import pytest
 import typer
 from hypothesis import given
@@ -7,6 +10,18 @@ from gproxy.cli.main import main
 from gproxy.cli.options import with_flags
 from gproxy.cli.serve import DEMO_TEXT, Asked, quick, show_help
 from gproxy.config.settings import all_settings
+
+HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+
+
+@pytest.fixture(autouse=True)
+def own_handlers() -> Iterator[None]:
+    """`serve` answers signals from its first line on; here they are the test runner's."""
+    before = [signal.getsignal(number) for number in HEARD]
+    yield
+    for number, handler in zip(HEARD, before, strict=True):
+        signal.signal(number, handler)
+
 
 FLAGS = [setting.flag for setting in all_settings() if setting.flag]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     if given[:1] == ["serve"]:
+        _hear_signals()
         from gproxy.cli import serve
 
         if not {"-h", "--help"}.isdisjoint(given):
@@ -49,3 +51,15 @@ def _run(given: list[str]) -> int:
     from gproxy.cli.commands import run
 
     return run(given)
+
+
+def _hear_signals() -> None:
+    """Until the lifecycle's own handlers stand, some hundred milliseconds of imports from now.
+
+    A stop signal ends the process cleanly: nothing has begun. As process 1 it would not be heard at all without a
+    handler. The others would end the process by default; until it serves there is nothing to reload or to hand over.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

@@ -6,9 +6,7 @@ more than a tenth of the whole start, is loaded only for what these lines do not
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -67,13 +65,6 @@ def start(flags: Mapping[str, str], env: Mapping[str, str], *, demo: bool) -> in
     from gproxy.cli.database import dsn_of
 
     dsn_of(settings)  # an address that cannot be understood is told before anything is started
-    # From here to the lifecycle's own handlers lie some hundred milliseconds of imports. A stop signal in them ends
-    # the process cleanly: nothing has begun. As process 1 it would not be heard at all without a handler.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(0))
-    # Their default would end the process; until it serves there is nothing to reload or to hand over.
-    for number in (signal.SIGHUP, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
     from gproxy.runtime.serve import run
 
     return run(settings, demo=demo)
