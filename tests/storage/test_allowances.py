@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gproxy.access.counters import Grant
+from gproxy.access.counters import CountersUnavailable, Grant
 from gproxy.access.limits import Exceeded
 from gproxy.access.quotas import Short
 from gproxy.access.shares import Shares
@@ -28,6 +28,7 @@ from gproxy.storage.allowances import (
 )
 from gproxy.storage.database_counters import DatabaseCounters
 from gproxy.storage.engine import Database, connect
+from gproxy.storage.errors import DatabaseUnavailable
 from gproxy.storage.holds import HELD, OPEN
 from gproxy.storage.migrate import upgrade
 from gproxy.storage.redis_limits import RedisLimits
@@ -46,12 +47,15 @@ class Counting:
     def __init__(self, db: Database) -> None:
         self.db = db
         self.transactions = 0
+        self.away = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.db, name)
 
     def transaction(self) -> Any:
         self.transactions += 1
+        if self.away:
+            raise DatabaseUnavailable("gone")
         return self.db.transaction()
 
 
@@ -377,3 +381,18 @@ async def test_nothing_that_becomes_of_redis_or_of_a_process_overspends(
     await houses.pass_time(KEPT_SECONDS + 2)
     assert await houses.account(user) == (spent, 0)
     (server.folder / "dump.rdb").unlink(missing_ok=True)
+
+
+async def test_an_empty_redis_without_a_database_lets_nobody_through(
+    server: RedisServer, houses: Houses, user: str
+) -> None:
+    async def nobody_knows(_: Shares) -> None:
+        raise DatabaseUnavailable("gone")
+
+    made = houses.open(lambda shares: RedisLimits(houses.url, houses.clock, shares, nobody_knows))
+    server.tell("FLUSHALL")
+    await made.limits.tick()
+    houses.db.away = True
+    with pytest.raises(CountersUnavailable):
+        await made.admit(ask(user, 1_000, rpm(5, user), quota=QUOTA))
+    houses.db.away = False

@@ -90,7 +90,10 @@ class Purse(Protocol):
         ...
 
     async def draw(self, claims: Sequence[Claim], draw: Draw) -> Drawn | NotCovered | Exceeded | None:
-        """Draw and count every claim, or neither, in one round trip. None: it did not answer, so nothing is let through."""
+        """Draw and count every claim, or neither, in one round trip. None: it did not answer, so nothing is let through.
+
+        Raises `DatabaseUnavailable` where what was let through before is known to nobody but the ledger.
+        """
         ...
 
     async def give(self, allowance: Allowance) -> Taken | None:

@@ -262,7 +262,10 @@ class DatabaseCounters:
         if self._back or self._giving_back.locked():
             await self._give_back()
         assert ask.quota is not None
-        drawn = await purse.draw(ask.claims, Draw(ask.user_id, ask.amount, ask.quota, self._clock.now_us()))
+        try:
+            drawn = await purse.draw(ask.claims, Draw(ask.user_id, ask.amount, ask.quota, self._clock.now_us()))
+        except DatabaseUnavailable as error:
+            raise CountersUnavailable("limits cannot be told") from error
         if not isinstance(drawn, Drawn):
             return drawn
         hold = Reservation(ask.user_id, ask.amount, ask.quota, drawn.left, id=ask.hold_id)
