@@ -51,6 +51,7 @@ TABLES = (
     "usage_quarantine",
     "usage_retired",
     "usage_rollups",
+    "usage_rollups_by",
     "latency_rollups",
     "credential_history",
     "journal_positions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,13 +14,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
-from gproxy.storage import migrate
+from gproxy.storage import migrate, sql
 from gproxy.storage.dsn import parse_dsn
 from gproxy.storage.engine import connect
 from gproxy.storage.errors import DatabaseUnavailable, NewerSchema, StorageError
+from gproxy.storage.latencies import DAY_US
 from gproxy.storage.schema_version import HEAD, KNOWN, SchemaState, current_version, schema_state
 from gproxy.storage.tables import metadata
+from gproxy.storage.usage import SqlLedger
+from gproxy.storage.usage_values import BY_KEY, DIMENSIONS, ROLLUP_SUMS
 from tests.storage.conftest import Place
+from tests.storage.rows import usage_row
 
 
 async def test_an_empty_database_is_set_up_once(empty_place: Callable[[], Place]) -> None:
@@ -116,6 +121,42 @@ async def test_an_upgrade_that_died_half_way_is_finished_by_the_next(
         assert await schema_state(db) is SchemaState.EMPTY
         assert await migrate.ensure_schema(db)
         assert await db.fetch("SELECT COUNT(*) FROM usages") == [(0,)]
+    finally:
+        await db.close()
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+async def test_totals_of_rows_from_before_are_what_they_would_have_become(
+    empty_place: Callable[[], Place], interrupted: bool
+) -> None:
+    db = await connect(empty_place().dsn)
+    dice = random.Random(11)
+    rows = [
+        usage_row(
+            at=20_000 * DAY_US + dice.randrange(40) * DAY_US // 4 + dice.randrange(DAY_US // 4),
+            route_name=dice.choice([None, "fast", "Fast"]),
+            outcome=dice.choice(["complete", "failed", "cancelled"]),
+            streamed=dice.random() < 0.5,
+            input_tokens=dice.choice([None, 7]),
+            cache_write_5m_tokens=dice.choice([None, 3]),
+            cost_nano_usd=dice.randrange(2**52),
+            **{name: f"{name}-{dice.randrange(3)}" for name in DIMENSIONS[2:-2]},
+            key_id=f"key-{dice.randrange(9)}",
+        )
+        for _ in range(300)
+    ]
+    everything = sql.select("usage_rollups_by", BY_KEY + ROLLUP_SUMS, f"ORDER BY {', '.join(BY_KEY)}")
+    try:
+        await migrate.ensure_schema(db)
+        await SqlLedger(db).insert_usages(rows, None)
+        live = await db.fetch(everything)
+        assert {row[1] for row in live} == set(DIMENSIONS)
+        await db.execute("UPDATE alembic_version SET version_num = '0010'")
+        await db.execute(
+            "DELETE FROM usage_rollups_by WHERE value < 'key-3'" if interrupted else "DROP TABLE usage_rollups_by"
+        )
+        assert await migrate.ensure_schema(db)
+        assert await db.fetch(everything) == live
     finally:
         await db.close()
 

@@ -7,10 +7,12 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import astuple
 from typing import Any
 
 import pytest
 
+from gproxy.ledger.record import Outcome
 from gproxy.ledger.store import QuotaStore, StorePoison, UsageStore
 from gproxy.storage.engine import Database, Transaction, connect
 from gproxy.storage.errors import Contention, DatabaseUnavailable, Poison
@@ -18,6 +20,7 @@ from gproxy.storage.latencies import DAY_US, HOUR_US
 from gproxy.storage.retry import Retry
 from gproxy.storage.usage import SqlLedger
 from gproxy.storage.usage_reading import quarantined, totals, usage_page
+from gproxy.storage.usage_values import DIMENSIONS
 from tests.storage.conftest import Place
 from tests.storage.rows import usage_row
 
@@ -113,6 +116,42 @@ async def test_rollups_add_up_by_hour_and_day(db: Database) -> None:
     assert await totals(db, period="day", since=0, until=1) != []  # sums of nothing are zeros, not missing
 
 
+async def test_each_dimension_adds_up_to_the_whole_and_a_replay_counts_once(db: Database) -> None:
+    base = 20_000 * DAY_US
+    rows = [
+        usage_row(at=base + 1, streamed=True, route_name="fast"),
+        usage_row(at=base + 2, key_id="key-2", outcome=Outcome.FAILED, model_asked="Fast", cost_nano_usd=5),
+        usage_row(at=base + HOUR_US, credential_id="credential-2", channel="vllm", dialect_out="gemini"),
+        usage_row(at=base + DAY_US, key_id="key-2", operation="embed", dialect_in="gemini", input_tokens=None),
+    ]
+    ledger = SqlLedger(db)
+    await ledger.insert_usages(rows[:3], ("j", 1, 10))
+    await ledger.insert_usages(rows, ("j", 1, 20))
+    await ledger.insert_usages(rows[::-1], ("j", 1, 20))
+    for period in ("hour", "day"):
+        (whole,) = await totals(db, period=period, since=0, until=base + 9 * DAY_US)
+        for dimension in DIMENSIONS:
+            groups = await totals(db, period=period, since=0, until=base + 9 * DAY_US, by=(dimension,))
+            assert [sum(column) for column in zip(*(astuple(each)[1:] for each in groups), strict=True)] == list(
+                astuple(whole)[1:]
+            ), dimension
+
+    async def told(dimension: str) -> dict[str, tuple[int, int, int]]:
+        groups = await totals(db, period="day", since=0, until=base + 9 * DAY_US, by=(dimension,))
+        return {each.group[0]: (each.attempts, each.failures, each.cost_nano_usd) for each in groups}
+
+    assert await told("key_id") == {"key-1": (2, 0, 2_000), "key-2": (2, 1, 1_005)}
+    assert await told("route_name") == {"": (3, 1, 2_005), "fast": (1, 0, 1_000)}
+    assert await told("outcome") == {"complete": (3, 0, 3_000), "failed": (1, 1, 5)}
+    assert await told("streamed") == {"false": (3, 1, 2_005), "true": (1, 0, 1_000)}
+    hours = await totals(
+        db, period="hour", since=base, until=base + DAY_US, by=("starts_at", "key_id"), equal={"key_id": "key-1"}
+    )
+    assert [(each.group, each.attempts) for each in hours] == [((base, "key-1"), 1), ((base + HOUR_US, "key-1"), 1)]
+    with pytest.raises(AssertionError, match="not kept together"):
+        await totals(db, period="day", since=0, until=1, by=("key_id",), equal={"user_id": "user-1"})
+
+
 async def test_pages_are_stable_and_complete(db: Database) -> None:
     rows = [usage_row(at=1_000 + index // 3, user_id=f"user-{index % 2}") for index in range(20)]
     await SqlLedger(db).insert_usages(rows, None)
@@ -198,6 +237,8 @@ async def test_writers_at_the_same_time_count_each_row_once(db: Database, place:
         expected[row.user_id] = expected.get(row.user_id, 0) + row.cost_nano_usd
     assert await costs(db) == expected
     assert await sums(db) == (120, sum(expected.values()), sum(expected.values()))
+    keys = await totals(db, period="hour", since=0, until=2**62, by=("key_id",))
+    assert [(each.attempts, each.cost_nano_usd) for each in keys] == [(120, sum(expected.values()))]
     assert await SqlLedger(db).reconcile() == []
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from gproxy.storage.engine import Session
 from gproxy.storage.errors import NewerSchema, SchemaMissing
 
-KNOWN: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+KNOWN: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 """Every revision there has been, oldest first; a new migration file is a new entry here."""
 HEAD: Final = KNOWN[-1]
 

@@ -330,6 +330,25 @@ usage_rollups = _table(
     PrimaryKeyConstraint("period", "starts_at", "user_id", "provider_name", "model_served"),
 )
 
+# The same sums by one column of the ledger at a time (`usage_values.DIMENSIONS`). The key begins with what is asked for,
+# so that a reader touches the rows of one dimension and one span only.
+usage_rollups_by = _table(
+    "usage_rollups_by",
+    _need("period", String(4)),  # hour or day, UTC
+    _need("dimension", WORD),
+    _need("starts_at", BigInteger),
+    _need("value", NAME),
+    _need("attempts", BigInteger),
+    _need("failures", BigInteger),
+    _need("input_tokens", BigInteger),
+    _need("output_tokens", BigInteger),
+    _need("cache_read_tokens", BigInteger),
+    _need("cache_write_tokens", BigInteger),
+    _need("reasoning_tokens", BigInteger),
+    _need("cost_nano_usd", BigInteger),
+    PrimaryKeyConstraint("period", "dimension", "starts_at", "value"),
+)
+
 # How many whole answers took how long; `bucket` is a number of `ledger.latency`.
 latency_rollups = _table(
     "latency_rollups",

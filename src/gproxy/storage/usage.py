@@ -11,18 +11,18 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import add
 from typing import Any, Final
 
 from gproxy.clock import Clock, SystemClock
-from gproxy.ledger.record import Outcome, UsageRow
+from gproxy.ledger.record import UsageRow
 from gproxy.ledger.store import Position
 from gproxy.storage import sql
 from gproxy.storage.engine import LONGEST_STATEMENT, Database, Session
 from gproxy.storage.holds import drop_landed, lock_accounts
-from gproxy.storage.latencies import DAY_US, HOUR_US, count_latencies
+from gproxy.storage.latencies import count_latencies
 from gproxy.storage.retry import Retry
-from gproxy.storage.usage_values import COLUMNS, ROLLUP_KEY, ROLLUP_SUMS, Values, checked, fault_of
+from gproxy.storage.rollups import roll_up
+from gproxy.storage.usage_values import COLUMNS, Values, checked, fault_of
 from gproxy.storage.users import QUOTA_COLUMNS
 
 _QUARANTINED_TEXT: Final = 4096
@@ -90,7 +90,7 @@ class SqlLedger:
             # A row that another process inserts in this moment makes this fail with Conflict; the next try sees it.
             await tx.executemany(sql.insert("usages", COLUMNS), [values for _, values in new])
             await self._charge(tx, fresh)
-            await _roll_up(tx, fresh)
+            await roll_up(tx, fresh)
             await count_latencies(tx, fresh)
             if self.shared:
                 await drop_landed(tx, [row.attempt_id for row in fresh if row.cost_nano_usd])
@@ -242,30 +242,6 @@ async def _present(tx: Session, attempt_ids: Sequence[str]) -> set[str]:
         rows = await tx.fetch(sql.select("usages", ("attempt_id",), f"WHERE {these}"), ids)
         found.update(row[0] for row in rows)
     return found
-
-
-async def _roll_up(tx: Session, fresh: Iterable[UsageRow]) -> None:
-    hours: dict[tuple[Any, ...], list[int]] = {}
-    for row in fresh:
-        key = (row.at - row.at % HOUR_US, row.user_id, row.provider_name, row.model_served)
-        sums = hours.get(key)
-        if sums is None:
-            sums = hours[key] = [0] * len(ROLLUP_SUMS)
-        sums[0] += 1
-        sums[1] += row.outcome == Outcome.FAILED
-        sums[2] += row.input_tokens or 0
-        sums[3] += row.output_tokens or 0
-        sums[4] += row.cache_read_tokens or 0
-        sums[5] += (row.cache_write_5m_tokens or 0) + (row.cache_write_1h_tokens or 0)
-        sums[6] += row.reasoning_tokens or 0
-        sums[7] += row.cost_nano_usd
-    totals: dict[tuple[Any, ...], list[int]] = {}
-    for (hour, *who), sums in hours.items():
-        totals["hour", hour, *who] = sums
-        day = ("day", hour - hour % DAY_US, *who)
-        totals[day] = list(map(add, totals[day], sums)) if day in totals else sums
-    statement = sql.upsert(tx.dialect, "usage_rollups", ROLLUP_KEY + ROLLUP_SUMS, ROLLUP_KEY, add=ROLLUP_SUMS)
-    await tx.executemany(statement, [(*key, *totals[key]) for key in sorted(totals)])
 
 
 async def _advance(tx: Session, position: Position, now: int) -> None:

@@ -10,7 +10,7 @@ from gproxy.ledger.record import UsageRow
 from gproxy.storage import sql
 from gproxy.storage.engine import Session
 from gproxy.storage.pages import END, Cursor, newest_first
-from gproxy.storage.usage_values import COLUMNS, ROLLUP_KEY, ROLLUP_SUMS
+from gproxy.storage.usage_values import COLUMNS, DIMENSIONS, ROLLUP_KEY, ROLLUP_SUMS
 
 FILTERS: Final = frozenset(
     {
@@ -87,18 +87,31 @@ async def totals(
     by: tuple[str, ...] = (),
     equal: Mapping[str, str] | None = None,
 ) -> list[Totals]:
-    """Sums of the hour or day totals that start in [since, until), grouped by columns of `ROLLUP_KEY`."""
+    """Sums of the hour or day totals that start in [since, until), grouped by columns of `ROLLUP_KEY`.
+
+    Or by one of `DIMENSIONS`, and the start; then `equal` may name that dimension, and nothing else is kept beside it.
+    """
     chosen = dict(equal or {})
-    assert set(ROLLUP_KEY).issuperset((*by, *chosen)), "not a column of the rollups"
-    conditions = ["period = ?", "starts_at >= ?", "starts_at < ?", *(f"{column} = ?" for column in sorted(chosen))]
-    grouped = f" GROUP BY {', '.join(by)} ORDER BY {', '.join(by)}" if by else ""
+    asked = {*by, *chosen}
+    dimension = next((each for each in DIMENSIONS if each in asked), None)
+    if dimension is None:
+        assert asked.issubset(ROLLUP_KEY), "not a column of the rollups"
+        table, columns, conditions, values = "usage_rollups", by, ["period = ?"], [period]
+    else:
+        assert asked.issubset({"starts_at", dimension}), "not kept together"
+        table, columns = "usage_rollups_by", tuple("value" if each == dimension else each for each in by)
+        conditions, values = ["period = ?", "dimension = ?"], [period, dimension]
+        if chosen:
+            chosen = {"value": chosen[dimension]}
+    conditions += ["starts_at >= ?", "starts_at < ?", *(f"{column} = ?" for column in sorted(chosen))]
+    grouped = f" GROUP BY {', '.join(columns)} ORDER BY {', '.join(columns)}" if by else ""
     rows = await db.fetch(
         sql.select(
-            "usage_rollups",
-            (*by, *(f"COALESCE(SUM({column}), 0)" for column in ROLLUP_SUMS)),
+            table,
+            (*columns, *(f"COALESCE(SUM({column}), 0)" for column in ROLLUP_SUMS)),
             f"WHERE {' AND '.join(conditions)}{grouped}",
         ),
-        [period, since, until, *(chosen[column] for column in sorted(chosen))],
+        [*values, since, until, *(chosen[column] for column in sorted(chosen))],
     )
     width = len(by)
     return [Totals(tuple(row[:width]), *(int(figure) for figure in row[width:])) for row in rows]

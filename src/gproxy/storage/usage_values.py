@@ -33,6 +33,26 @@ ROLLUP_SUMS: Final = (
 )
 """What the hour and day totals are kept by, and the figures they add up."""
 
+DIMENSIONS: Final = (
+    "key_id",
+    "route_name",
+    "credential_id",
+    "channel",
+    "operation",
+    "dialect_in",
+    "dialect_out",
+    "model_asked",
+    "outcome",
+    "streamed",
+)
+BY_KEY: Final = ("period", "dimension", "starts_at", "value")
+"""Columns of the ledger that have totals of their own, one by one, and the key of those (`usage_rollups_by`).
+
+All of them together as one key would be a table as long as the ledger. So two of them cannot be asked at once, nor one
+of them and a column of `ROLLUP_KEY`. A row without a route counts under the empty value, so that the groups of every
+dimension add up to the whole; `streamed` is `true` or `false`.
+"""
+
 _INT64: Final = 2**63
 _INT32: Final = 2**31
 
