@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import httpx2
+import pytest
 
+from gproxy.admin import groups
 from gproxy.ledger.latency import bucket_of
 from gproxy.storage.latencies import DAY_US, HOUR_US
 from gproxy.storage.usage import SqlLedger
+from gproxy.storage.usage_values import DIMENSIONS
 from tests.admin.conftest import ALICE_KEY, House
 from tests.storage.rows import usage_row
 
@@ -77,3 +80,72 @@ async def test_how_a_stop_goes_is_known_before_it_comes(house: House, root: http
     house.world.stopping_at = house.world.clock.monotonic() - 3.0
     elapsed = (await read(root, "/admin/in_flight"))["stop"]["elapsed_ms"]
     assert 3000 <= elapsed < 63_000
+
+
+async def test_usage_is_grouped_by_whatever_the_ledger_knows(house: House, root: httpx2.AsyncClient) -> None:
+    assert (*get_args(groups.Together), *get_args(groups.Alone)) == get_args(groups.Dimension)
+    assert set(get_args(groups.Alone)) == set(DIMENSIONS)
+    alice = (await read(root, "/admin/keys", user_id=(await read(root, "/admin/users/alice"))["id"]))["items"][0]
+    await root.post("/admin/providers", json={"name": "main", "channel": "openai"})
+    fields = {"provider_name": "main", "fields": {"api_key": "sk-secret-0123456789"}}
+    credential = (await root.post("/admin/credentials", json=fields)).json()
+    rows = [
+        usage_row(at=BASE, key_id=alice["id"], credential_id=credential["id"], streamed=True),
+        usage_row(at=BASE + HOUR_US, key_id=alice["id"], route_name="fast", outcome="failed"),
+        usage_row(at=BASE + HOUR_US, key_id="gone", operation="embed", model_asked="Fast"),
+    ]
+    await SqlLedger(house.world.db).insert_usages(rows, None)
+    span = {"since": BASE, "until": BASE + DAY_US}
+    for by in get_args(groups.Dimension):
+        for period in ("hour", "day"):
+            told = await read(root, "/admin/dashboard/series", by=by, period=period, **span)
+            assert sum(point["attempts"] for point in told["points"]) == 3, by
+        assert sum(each["attempts"] for each in (await read(root, "/admin/dashboard/top", by=by, **span))["items"]) == 3
+
+    keys = await read(root, "/admin/dashboard/top", by="key_id", order="attempts", **span)
+    assert [(each["group"], each["name"], each["attempts"], each["failures"]) for each in keys["items"]] == [
+        (alice["id"], "alice / first", 2, 1),
+        ("gone", "gone", 1, 0),
+    ]
+    found = (await read(root, "/admin/dashboard/top", by="credential_id", **span))["items"]
+    names = {each["group"]: each["name"] for each in found}
+    assert names == {credential["id"]: "main / sk-…6789", "credential-1": "credential-1"}
+    assert "secret" not in str(found)
+    series = await read(root, "/admin/dashboard/series", by="route_name", **span)
+    assert [(point["starts_at"], point["group"], point["attempts"]) for point in series["points"]] == [
+        (BASE, "", 1),
+        (BASE + HOUR_US, "", 1),
+        (BASE + HOUR_US, "fast", 1),
+    ]
+    for query, attempts in (
+        ({"key_id": alice["id"]}, 2),
+        ({"route_name": ""}, 2),
+        ({"streamed": "true"}, 1),
+        ({"by": "key_id", "key_id": "gone"}, 1),
+    ):
+        points = (await read(root, "/admin/dashboard/series", **query, **span))["points"]
+        assert sum(point["attempts"] for point in points) == attempts, query
+    assert (await read(root, "/admin/usages/summary", operation="embed", **span))["attempts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "field"),
+    [
+        ("dashboard/series", {"by": "key_id", "provider_name": "main"}, "provider_name"),
+        ("dashboard/series", {"by": "outcome", "key_id": "k"}, "key_id"),
+        ("dashboard/series", {"by": "user_id", "key_id": "k"}, "by"),
+        ("dashboard/series", {"key_id": "k", "model_served": "m"}, "model_served"),
+        ("dashboard/series", {"by": "price_version"}, "by"),
+        ("dashboard/series", {"streamed": "perhaps"}, "streamed"),
+        ("dashboard/top", {"by": "user_name"}, "by"),
+        ("usages/summary", {"channel": "c", "outcome": "failed"}, "outcome"),
+    ],
+)
+async def test_what_no_total_is_kept_of_is_refused(
+    root: httpx2.AsyncClient, path: str, query: dict[str, str], field: str
+) -> None:
+    answer = await root.get(f"/admin/{path}", params=query)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["field"] == field
+    if query.get("by") == "key_id":
+        assert "user_id, provider_name, model_served" in answer.json()["error"]["message"]

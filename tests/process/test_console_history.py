@@ -163,6 +163,31 @@ def test_latencies_are_a_picture(watched: Watched) -> None:
     page.get_by_text("Nothing in this range").first.wait_for()
 
 
+def test_usage_is_grouped_by_key_and_by_anything_else(watched: Watched) -> None:
+    page = watched.open("usage")
+    group = page.get_by_label("Group by")
+    group.select_option("key_id")
+    rows = page.get_by_role("region", name="Sums").locator("tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("alice / ")
+    page.get_by_role("img", name="Usage").wait_for()
+    expect(page.get_by_label("Provider", exact=True)).to_be_disabled()
+    watched.accessible("usage by key")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export CSV").click()
+    head, row, *_ = download.value.path().read_text("utf-8").splitlines()
+    assert head.startswith('"starts_at","key","key_id","attempts"')
+    assert '"alice / ' in row
+    for by, shown in (("route_name", "no route"), ("outcome", "complete"), ("streamed", "no")):
+        group.select_option(by)
+        expect(rows).to_have_count(1)
+        expect(rows).to_contain_text(shown)
+    group.select_option("credential_id")
+    expect(rows.first).to_contain_text("main / ")
+    group.select_option("provider_name")
+    expect(page.get_by_label("Provider", exact=True)).to_be_enabled()
+
+
 def test_a_budget_tells_when_it_ends(watched: Watched) -> None:
     page = watched.open("users/alice")
     page.get_by_test_id("burn-down").get_by_text("it is used up in").wait_for()

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from gproxy.admin.fields import Shown
+from gproxy.admin.groups import ALONE, Dimension, Filters, check, name_of
 from gproxy.admin.paging import Since, Until, given
 from gproxy.admin.ports import Ports, Row
 from gproxy.admin.record_routes import DAY_US, HOUR_US, Figures, Summary, Text, span_of, summary_of
@@ -16,7 +17,6 @@ from gproxy.admin.upstream_resources import WELL, ailments
 from gproxy.ledger.latency import BOUNDS_MS, percentile
 
 Period = Literal["hour", "day"]
-Dimension = Literal["user_id", "provider_name", "model_served"]
 
 _MOST_BUCKETS: Final = 2000
 
@@ -36,7 +36,7 @@ class Point(Figures):
     """One bucket."""
 
     starts_at: int
-    group: str | None
+    group: str | None = Field(description="null: not grouped. Empty: by route, what no route led.")
 
 
 class Series(Shown):
@@ -104,7 +104,8 @@ def _buckets(ports: Ports, since: int, until: int | None, period: Period) -> tup
 async def series_of(
     ports: Ports, *, since: int, until: int | None, period: Period, by: Dimension | None, equal: Row
 ) -> Row:
-    """Figures over time."""
+    """Figures over time. Raises `Problem` for groups and filters that no totals are kept of together."""
+    check(by, given(equal))
     size, start, end = _buckets(ports, since, until, period)
     columns = ("starts_at",) if by is None else ("starts_at", by)
     rows = await ports.records.totals(period, start, end, columns, given(equal))
@@ -155,12 +156,10 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
         since: Since = 0,
         until: Until = None,
         period: Period = "hour",
+        *,
         by: Dimension | None = None,
-        user_id: Text = None,
-        provider_name: Text = None,
-        model_served: Text = None,
+        equal: Filters,
     ) -> Row:
-        equal = {"user_id": user_id, "provider_name": provider_name, "model_served": model_served}
         return await series_of(ports, since=since, until=until, period=period, by=by, equal=equal)
 
     async def latency(
@@ -205,20 +204,18 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
 
         rows = sorted(rows, key=size, reverse=True)[:limit]
         for row in rows:
-            row["group"] = row["name"] = row[by]
-            if by == "user_id":
-                user = await ports.desk.one("users", row[by])
-                row["name"] = row[by] if user is None else user["name"]
+            row["group"] = row[by]
+            row["name"] = await name_of(ports.desk, by, row[by])
         return {"by": by, "items": rows}
 
     add = router.add_api_route
     add("/admin/dashboard/overview", overview, response_model=Overview, operation_id="dashboard_overview",
         summary="The figures of a span of time")  # fmt: skip
     add("/admin/dashboard/series", series, response_model=Series, operation_id="dashboard_series",
-        summary="Figures over time, in total or by user, provider or model",
-        description=f"At most the last {_MOST_BUCKETS} buckets.")  # fmt: skip
+        summary="Figures over time, in total or by user, key, provider, model or another column of the ledger",
+        description=f"At most the last {_MOST_BUCKETS} buckets. {ALONE}")  # fmt: skip
     add("/admin/dashboard/latency", latency, response_model=Latency, operation_id="dashboard_latency",
         summary="How long whole answers took, over time",
         description=f"Percentiles and counts by duration. At most the last {_MOST_BUCKETS} buckets.")  # fmt: skip
     add("/admin/dashboard/top", top, response_model=Tops, operation_id="dashboard_top",
-        summary="The largest users, providers or models")  # fmt: skip
+        summary="The largest users, keys, providers, models or groups by another column of the ledger")  # fmt: skip

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from gproxy.admin.errors import not_found
 from gproxy.admin.fields import Shown
+from gproxy.admin.groups import ALONE, Filters, check
 from gproxy.admin.paging import FAR, Cursor, Limit, Listed, Since, Until, cursor_of, given, listed, page_of
 from gproxy.admin.ports import Page, Ports, Row
 
@@ -122,7 +123,8 @@ def span_of(since: int, until: int) -> tuple[str, int, int]:
 
 
 async def summary_of(ports: Ports, *, since: int, until: int | None, equal: dict[str, Any]) -> Row:
-    """Sums of the hourly rollups, or of the daily ones where whole days are asked for."""
+    """Sums of the hourly rollups, or of the daily ones where whole days are asked for. Raises `Problem`."""
+    check(None, given(equal))
     until = ports.clock.now_us() + HOUR_US if until is None else until
     rows = await ports.records.totals(*span_of(since, until), (), given(equal))
     return {**rows[0], "since": since, "until": until}
@@ -158,14 +160,7 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
         }  # fmt: skip
         return await usages_page(ports, equal, since=since, until=until, cursor=cursor, limit=limit)
 
-    async def usage_summary(
-        since: Since = 0,
-        until: Until = None,
-        user_id: Text = None,
-        provider_name: Text = None,
-        model_served: Text = None,
-    ) -> Row:
-        equal = {"user_id": user_id, "provider_name": provider_name, "model_served": model_served}
+    async def usage_summary(since: Since = 0, until: Until = None, *, equal: Filters) -> Row:
         return await summary_of(ports, since=since, until=until, equal=equal)
 
     async def read_usage(row_id: Id) -> Row:
@@ -213,7 +208,7 @@ def add_routes(router: APIRouter, ports: Ports) -> None:
     add("/admin/usages", list_usages, response_model=Listed[Usage], operation_id="list_usages",
         summary="List attempts, newest first")  # fmt: skip
     add("/admin/usages/summary", usage_summary, response_model=Summary, operation_id="usage_summary",
-        summary="Sum up attempts", description="From the hourly rollups: `since` is rounded down to its hour.")  # fmt: skip
+        summary="Sum up attempts", description=f"From the hourly rollups: `since` is rounded down to its hour. {ALONE}")  # fmt: skip
     add("/admin/usages/{id}", read_usage, response_model=Usage, operation_id="get_usage", summary="Read an attempt")
     add("/admin/audit", list_audit, response_model=Listed[Audit], operation_id="list_audit",
         summary="List what was changed and revealed, newest first")  # fmt: skip

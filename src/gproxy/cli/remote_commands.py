@@ -144,7 +144,7 @@ def _usage_list(
 
 
 def _usage_summary(only: Only = None, as_json: Json = False, url: Url = DEFAULT_URL, api_key: Key = "") -> None:
-    """Print sums; `--only` takes since, until, user_id, provider_name, model_served."""
+    """Print sums; `--only` takes since, until, user_id, provider_name, model_served, or one other column alone."""
     from gproxy.cli import configured
 
     configured.usage_summary(_gateway(url, api_key), only or (), as_json=as_json)

@@ -21,10 +21,11 @@ export function useRows<T>(path: string, filters: Filters = {}, options: { limit
 }
 
 /** A whole list, for pickers: at most 1000 rows, which the server gives in one page. */
-export function useAll<T>(resource: string, filters: Filters = {}) {
+export function useAll<T>(resource: string, filters: Filters = {}, options: { enabled?: boolean } = {}) {
   return useQuery({
     queryKey: [at(resource), "all", filters],
     queryFn: async ({ signal }) => (await get<Page<T>>(at(resource), { ...filters, limit: 1000 }, signal)).items,
+    enabled: options.enabled ?? true,
   });
 }
 

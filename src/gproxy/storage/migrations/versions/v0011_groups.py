@@ -72,6 +72,7 @@ def _hours(dimension: str, day: int) -> sa.Select[tuple[object, ...]]:
         "at", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens",
         "reasoning_tokens", "cost_nano_usd", "streamed",
     )), *(sa.column(name, sa.String()) for name in WORDS)).c  # fmt: skip
+    value: sa.ColumnElement[str]
     if dimension == "streamed":
         value = sa.case((of.streamed == 1, sa.literal_column("'true'")), else_=sa.literal_column("'false'"))
     else:
