@@ -122,6 +122,7 @@ async def test_each_dimension_adds_up_to_the_whole_and_a_replay_counts_once(db: 
         usage_row(at=base + 1, streamed=True, route_name="fast"),
         usage_row(at=base + 2, key_id="key-2", outcome=Outcome.FAILED, model_asked="Fast", cost_nano_usd=5),
         usage_row(at=base + HOUR_US, credential_id="credential-2", channel="vllm", dialect_out="gemini"),
+        usage_row(at=base + HOUR_US, route_name="", cost_nano_usd=0),
         usage_row(at=base + DAY_US, key_id="key-2", operation="embed", dialect_in="gemini", input_tokens=None),
     ]
     ledger = SqlLedger(db)
@@ -140,14 +141,14 @@ async def test_each_dimension_adds_up_to_the_whole_and_a_replay_counts_once(db: 
         groups = await totals(db, period="day", since=0, until=base + 9 * DAY_US, by=(dimension,))
         return {each.group[0]: (each.attempts, each.failures, each.cost_nano_usd) for each in groups}
 
-    assert await told("key_id") == {"key-1": (2, 0, 2_000), "key-2": (2, 1, 1_005)}
-    assert await told("route_name") == {"": (3, 1, 2_005), "fast": (1, 0, 1_000)}
-    assert await told("outcome") == {"complete": (3, 0, 3_000), "failed": (1, 1, 5)}
-    assert await told("streamed") == {"false": (3, 1, 2_005), "true": (1, 0, 1_000)}
+    assert await told("key_id") == {"key-1": (3, 0, 2_000), "key-2": (2, 1, 1_005)}
+    assert await told("route_name") == {"": (4, 1, 2_005), "fast": (1, 0, 1_000)}
+    assert await told("outcome") == {"complete": (4, 0, 3_000), "failed": (1, 1, 5)}
+    assert await told("streamed") == {"false": (4, 1, 2_005), "true": (1, 0, 1_000)}
     hours = await totals(
         db, period="hour", since=base, until=base + DAY_US, by=("starts_at", "key_id"), equal={"key_id": "key-1"}
     )
-    assert [(each.group, each.attempts) for each in hours] == [((base, "key-1"), 1), ((base + HOUR_US, "key-1"), 1)]
+    assert [(each.group, each.attempts) for each in hours] == [((base, "key-1"), 1), ((base + HOUR_US, "key-1"), 2)]
     with pytest.raises(AssertionError, match="not kept together"):
         await totals(db, period="day", since=0, until=1, by=("key_id",), equal={"user_id": "user-1"})
 

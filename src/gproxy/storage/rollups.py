@@ -6,9 +6,10 @@ reads these, however long the ledger is. Reading them is in `usage_reading`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from operator import add, attrgetter
-from typing import Any, Final
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
 
 from gproxy.ledger.record import Outcome, UsageRow
 from gproxy.storage import sql
@@ -16,46 +17,50 @@ from gproxy.storage.engine import Session
 from gproxy.storage.latencies import DAY_US, HOUR_US
 from gproxy.storage.usage_values import BY_KEY, DIMENSIONS, ROLLUP_KEY, ROLLUP_SUMS
 
-_Sums = dict[tuple[Any, ...], list[int]]
+_Figures: TypeAlias = tuple[int, ...]
+"""In the order of `ROLLUP_SUMS`."""
 
-_TOGETHER: Final = ("user_id", "provider_name", "model_served")
-_who: Final = attrgetter(*_TOGETHER, *DIMENSIONS)
+_values: Final = attrgetter(*DIMENSIONS)
 
 
 async def roll_up(tx: Session, fresh: Iterable[UsageRow]) -> None:
     """Add the rows to both tables; a batch is summed up first, so that it costs few statements."""
-    hours: _Sums = {}
+    together: defaultdict[tuple[Any, ...], list[_Figures]] = defaultdict(list)
+    single: defaultdict[tuple[Any, ...], list[_Figures]] = defaultdict(list)
     for row in fresh:
-        sums = hours.setdefault((row.at - row.at % HOUR_US, *_who(row)), [0] * len(ROLLUP_SUMS))
-        sums[0] += 1
-        sums[1] += row.outcome == Outcome.FAILED
-        sums[2] += row.input_tokens or 0
-        sums[3] += row.output_tokens or 0
-        sums[4] += row.cache_read_tokens or 0
-        sums[5] += (row.cache_write_5m_tokens or 0) + (row.cache_write_1h_tokens or 0)
-        sums[6] += row.reasoning_tokens or 0
-        sums[7] += row.cost_nano_usd
-    together: _Sums = {}
-    single: _Sums = {}
-    for (hour, *who), sums in hours.items():
-        _add(together, (hour, *who[: len(_TOGETHER)]), sums)
-        for dimension, value in zip(DIMENSIONS, who[len(_TOGETHER) :], strict=True):
-            _add(single, (hour, dimension, value), sums)
-    totals: _Sums = {}
-    for (hour, *rest), sums in together.items():
-        for period, start in (("hour", hour), ("day", hour - hour % DAY_US)):
-            _add(totals, (period, start, *rest), sums)
+        hour, figures = row.at - row.at % HOUR_US, _figures(row)
+        together[hour, row.user_id, row.provider_name, row.model_served].append(figures)
+        for dimension, value in zip(DIMENSIONS, _values(row), strict=True):
+            single[hour, dimension, value].append(figures)
+    totals: defaultdict[tuple[Any, ...], list[_Figures]] = defaultdict(list)
+    for (hour, *who), parts in together.items():
+        figures = _sum(parts)
+        totals["hour", hour, *who].append(figures)
+        totals["day", hour - hour % DAY_US, *who].append(figures)
     await _write(tx, "usage_rollups", ROLLUP_KEY, totals)
-    totals = {}
-    for (hour, dimension, value), sums in single.items():
-        for period, start in (("hour", hour), ("day", hour - hour % DAY_US)):
-            _add(totals, (period, dimension, start, _shown(value)), sums)
+    totals.clear()
+    for (hour, dimension, value), parts in single.items():
+        shown, figures = _shown(value), _sum(parts)
+        totals["hour", dimension, hour, shown].append(figures)
+        totals["day", dimension, hour - hour % DAY_US, shown].append(figures)
     await _write(tx, "usage_rollups_by", BY_KEY, totals)
 
 
-def _add(into: _Sums, key: tuple[Any, ...], sums: list[int]) -> None:
-    before = into.get(key)
-    into[key] = sums if before is None else list(map(add, before, sums))
+def _figures(row: UsageRow) -> _Figures:
+    return (
+        1,
+        int(row.outcome == Outcome.FAILED),
+        row.input_tokens or 0,
+        row.output_tokens or 0,
+        row.cache_read_tokens or 0,
+        (row.cache_write_5m_tokens or 0) + (row.cache_write_1h_tokens or 0),
+        row.reasoning_tokens or 0,
+        row.cost_nano_usd,
+    )
+
+
+def _sum(parts: Sequence[_Figures]) -> _Figures:
+    return parts[0] if len(parts) == 1 else tuple(map(sum, zip(*parts, strict=True)))
 
 
 def _shown(value: str | bool | None) -> str:
@@ -64,7 +69,9 @@ def _shown(value: str | bool | None) -> str:
     return str(value or "")
 
 
-async def _write(tx: Session, table: str, key: tuple[str, ...], totals: _Sums) -> None:
+async def _write(
+    tx: Session, table: str, key: tuple[str, ...], totals: Mapping[tuple[Any, ...], Sequence[_Figures]]
+) -> None:
     statement = sql.upsert(tx.dialect, table, key + ROLLUP_SUMS, key, add=ROLLUP_SUMS)
     # In one order everywhere, so that two batches can wait for each other but never in a circle.
-    await tx.executemany(statement, [(*each, *totals[each]) for each in sorted(totals)])
+    await tx.executemany(statement, [(*each, *_sum(totals[each])) for each in sorted(totals)])
