@@ -291,9 +291,9 @@ def _reached_nobody(row: Row) -> bool:
 _LOST: Final = 10**15
 _ACCUSED: Final = 10**12
 _CONTRADICTED: Final = 10**11
-_CHOICES: Final = 100
-"""How many of its likeliest partners each row is tried with. More would only cost time: a row would have to be further
-from its own attempt than from a hundred others."""
+_CHOICES: Final = (100, 1_000, None)
+"""How many of its likeliest partners each row is tried with: more only where so many leave somebody over on both sides.
+(Rows that were all born before the vendor read the first of their requests have the same likeliest ones.)"""
 
 
 def _loose(
@@ -309,20 +309,34 @@ def _loose(
         by_key[_attempt_key(case, attempt)].places.append(at)
     for line in by_key.values():
         line.draw(case, attempts)
+    for most in _CHOICES:
+        pairs, left, lonely = _assigned(case, attempts, rows, by_key, most)
+        if not (left and lonely):
+            break
+    return pairs, left, lonely
+
+
+def _assigned(
+    case: _Case,
+    attempts: Sequence[Counted],
+    rows: Sequence[tuple[Row, str | None]],
+    by_key: Mapping[object, _Line],
+    most: int | None,
+) -> tuple[Pairs, list[Counted], list[Row]]:
     nobodys = len(attempts) + len(case.unread)
     costs = []
     for number, (row, nonce) in enumerate(rows):
         ways: list[tuple[int, int]] = []
         if nonce is None:
             found = {at for key in _row_keys(case, row) if key in by_key for at in by_key[key].possible(row["at"])}
-            ways = sorted((_unlikely(case, attempts[at], row) - _LOST, at) for at in found)[:_CHOICES]
+            ways = sorted((_unlikely(case, attempts[at], row) - _LOST, at) for at in found)[:most]
         if _excusable(case, row, nonce):
             excused = [
                 (min(_CONTRADICTED, int(row["at"] - unread.since)), at)
                 for at, unread in enumerate(case.unread, len(attempts))
                 if unread.explains(row, nonce)
             ]
-            ways += sorted(excused)[:_CHOICES]
+            ways += sorted(excused)[:most]
         nobody = 0 if _needs_none(case, row) else _ACCUSED
         costs.append({**{at: cost for cost, at in ways}, nobodys + number: nobody})
     taken = cheapest(costs)

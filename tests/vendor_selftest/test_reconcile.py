@@ -502,6 +502,19 @@ def test_rows_are_matched_without_request_ids() -> None:
     assert world.judged() == ["PHANTOM"]
 
 
+def test_many_rows_that_were_born_before_the_vendor_read_anything_are_each_matched() -> None:
+    """All of them have the same likeliest attempts."""
+    world = World()
+    world.calls = []
+    same = Figures(input=7, output=3, cache_read=0)
+    burst = [counted(number, f"n{number}", declared=same, tokens_sent=3) for number in range(10, 260)]
+    world.attempts += burst
+    world.rows += [row_of(one, at=5_000_000) for one in burst]
+    assert world.judged() == []
+    del world.rows[-1]
+    assert world.judged() == ["LOST"]
+
+
 def test_a_nonce_in_the_model_name_joins_directly() -> None:
     attempts = [counted(n, f"m{n}", model=f"sim/tokens=3,n=m{n}") for n in (1, 2)]
     rows = [row_of(a, request_id="?", model_asked=f"main/{a.model}", model_served=a.model) for a in attempts]
