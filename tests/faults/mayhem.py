@@ -104,7 +104,7 @@ async def mayhem(
         made.signal(signal.SIGTERM)
         assert await gateway.ended(made.bound + 30) == 0, made.story()
         rows, quotas = await made.place.ledger()
-        _judge(made, tally, rows, quotas, killed=number is signal.SIGKILL)
+        await _judge(made, tally, rows, quotas, killed=number is signal.SIGKILL)
     return tally
 
 
@@ -134,7 +134,7 @@ async def upgrades(folder: Path, engine: str, count: int, seed: int, *, concurre
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         rows, quotas = await made.place.ledger()
-        _judge(made, tally, rows, quotas, killed=True)
+        await _judge(made, tally, rows, quotas, killed=True)
         broken = [call for call in made.calls if call.broken or not call.complete]
         tally.violations += [Violation("CLIENT", f"{call.status} {call.broken}", call.nonce) for call in broken]
         tally.other += len(broken)
@@ -172,11 +172,12 @@ async def _strike(made: Lab, tally: Tally) -> None:
         tally.violations.append(Violation("CRASH", made.story()))
 
 
-def _judge(made: Lab, tally: Tally, rows: Sequence[Row], quotas: Sequence[Row], *, killed: bool) -> None:
+async def _judge(made: Lab, tally: Tally, rows: Sequence[Row], quotas: Sequence[Row], *, killed: bool) -> None:
     calls = made.calls
     # A connection that came too late for the old process and too early for the new one was promised nothing.
     served = calls if killed else [call for call in calls if call.sent and not (call.broken and not call.request_id)]
-    found = reconcile(made.count_file, rows, quotas, price=PRICE, calls=served, killed=killed)
+    # Off the loop, in which another lane's clients run.
+    found = await asyncio.to_thread(reconcile, made.count_file, rows, quotas, price=PRICE, calls=served, killed=killed)
     attempts = made.attempts
     tally.requests += sum(call.sent for call in calls)
     tally.streams += sum(call.sent and call.stream for call in calls)

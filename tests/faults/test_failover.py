@@ -17,6 +17,7 @@ from tests.faults.engines import Row
 from tests.faults.lab import Lab, lab
 from tests.faults.lanes import SOAK
 from tests.process import rig
+from tests.vendor.load import Call
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
@@ -192,14 +193,20 @@ def _tries(rows: list[Row]) -> list[tuple[str, str, int]]:
     return [(row["provider_name"], row["outcome"], row["attempt_no"]) for row in rows]
 
 
+async def _in_each_dialect(one: Lab, script: str, times: int = 1) -> list[Call]:
+    """One stream after the other; the vendor begins to misbehave anew before each."""
+    calls: list[Call] = []
+    for dialect in DIALECTS:
+        one.vendor.script(script, times=times)
+        calls += await one.run(1, stream=True, prefix="/first", dialects=(dialect,))
+    return calls
+
+
 @pytest.mark.parametrize("channel", CHANNELS)
 async def test_a_stream_that_starts_with_an_error_is_a_failed_attempt(tmp_path: Path, channel: str) -> None:
     async with lab(tmp_path / "lab") as one:
         await one.start(extra=_provider("first", one.vendor.port, channel, keys=8))
-        calls = []
-        for dialect in DIALECTS:
-            one.vendor.script(f"{FIRST},status=500")
-            calls += await one.run(1, stream=True, prefix="/first", dialects=(dialect,))
+        calls = await _in_each_dialect(one, f"{FIRST},status=500")
         rows = await _settled(one)
     assert [(call.status, call.complete, call.problem) for call in calls] == [(200, True, None)] * 4
     assert _tries(rows) == [("first", "failed", 1), ("first", "complete", 2)] * 4
@@ -237,10 +244,7 @@ async def test_an_error_that_starts_a_stream_means_what_its_status_would_have_me
 async def test_a_complaint_that_starts_a_stream_is_the_answer_with_its_status(tmp_path: Path, channel: str) -> None:
     async with lab(tmp_path / "lab") as one:
         await one.start(extra=_provider("first", one.vendor.port, channel, keys=2))
-        calls = []
-        for dialect in DIALECTS:
-            one.vendor.script(f"{FIRST},status=400,code=context_length_exceeded")
-            calls += await one.run(1, stream=True, prefix="/first", dialects=(dialect,))
+        calls = await _in_each_dialect(one, f"{FIRST},status=400,code=context_length_exceeded")
         rows = await _settled(one)
     assert [(call.status, call.legal) for call in calls] == [(400, True)] * 4
     assert _tries(rows) == [("first", "failed", 1)] * 4
@@ -251,10 +255,7 @@ async def test_a_complaint_that_starts_a_stream_is_the_answer_with_its_status(tm
 async def test_what_is_no_stream_never_reaches_a_client(tmp_path: Path, channel: str, fault: str) -> None:
     async with lab(tmp_path / "lab") as one:
         await one.start(extra=_provider("first", one.vendor.port, channel, keys=4))
-        one.vendor.script(fault, times=1000)
-        calls = []
-        for dialect in DIALECTS:
-            calls += await one.run(1, stream=True, prefix="/first", dialects=(dialect,))
+        calls = await _in_each_dialect(one, fault, times=1000)
         rows = await _settled(one)
     assert {(call.status, call.legal) for call in calls} <= {(502, True), (503, True)}
     assert calls[0].status == 502

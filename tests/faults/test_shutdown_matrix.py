@@ -250,18 +250,17 @@ async def tight_keep_alive_clients_are_told_before_they_are_closed(lab: Lab) -> 
 async def the_next_request_on_a_connection_whose_stream_outlived_the_signal_is_served(lab: Lab) -> None:
     """The stream's head left before the signal and could not say that the connection will be closed."""
     await lab.start()
-    # Each client streams once, then asks once more on the same connection, at once. They are few because they share a
-    # loop and all their streams end in one moment: of many, the last would ask later than a connection is kept.
-    async with lab.loading(lab.plan(16, f"tokens=12,{GATED}", stream=True, concurrency=8, timeout=30.0)) as work:
-        await lab.vendor.gate("hold").arrived(8)
+    # Each client streams once, then asks once more on the same connection, at once.
+    async with lab.loading(lab.plan(80, f"tokens=12,{GATED}", stream=True, concurrency=40, timeout=30.0)) as work:
+        await lab.vendor.gate("hold").arrived(40)
         lab.signal()
         await lab.state("draining")
         await lab.vendor.gate("hold").release()
         await work
         assert (await lab.exit()).code == 0
     assert [(call.reused, call.broken) for call in lab.calls if not call.complete] == []
-    assert sum(call.reused for call in lab.calls) == 8
-    assert len(await lab.judge()) == 16
+    assert sum(call.reused for call in lab.calls) == 40
+    assert len(await lab.judge()) == 80
 
 
 @MATRIX.cell("A12", signals=BOTH)

@@ -19,6 +19,7 @@ from gproxy.secret import Secret
 from gproxy.storage.engine import Database, connect
 from gproxy.storage.migrate import upgrade
 from gproxy.storage.vault import Vault, open_vault
+from tests.redis_server import RedisServer, redis_needed
 
 POSTGRES = os.environ.get("GPROXY_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 MYSQL = os.environ.get("GPROXY_TEST_MYSQL", "mysql://root@127.0.0.1:3306/mysql")
@@ -160,3 +161,12 @@ async def db(place: Place) -> AsyncIterator[Database]:
 @pytest.fixture
 async def vault(db: Database) -> Vault:
     return await open_vault(db, Secret("a test's own secret key"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis of the module's own, started by whoever needs it."""
+    redis_needed()
+    made = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield made
+    made.stop()

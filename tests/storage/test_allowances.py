@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from gproxy.storage.migrate import upgrade
 from gproxy.storage.redis_limits import RedisLimits
 from gproxy.storage.usage import SqlLedger
 from gproxy.workers.settler import Settler
-from tests.redis_server import RedisServer, redis_needed
+from tests.redis_server import RedisServer
 from tests.storage.rows import usage_row
 from tests.storage.test_counters import Hands, _knows_nothing, ask, granted, rpm
 
@@ -133,14 +133,6 @@ async def _ended(settler: Settler, task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    redis_needed()
-    made = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -16,15 +16,7 @@ from gproxy.access.shares import Membership, Shares
 from gproxy.clock import SystemClock
 from gproxy.storage import redis_limits, redis_scripts
 from gproxy.storage.redis_limits import RedisLimits
-from tests.redis_server import RedisServer, redis_needed
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    redis_needed()
-    made = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield made
-    made.stop()
+from tests.redis_server import RedisServer
 
 
 class Ledger:

@@ -309,42 +309,39 @@ def _loose(
         by_key[_attempt_key(case, attempt)].places.append(at)
     for line in by_key.values():
         line.draw(case, attempts)
+    ways = [_ways(case, attempts, by_key, row, nonce) for row, nonce in rows]
+    nobodys = len(attempts) + len(case.unread)
     for most in _CHOICES:
-        pairs, left, lonely = _assigned(case, attempts, rows, by_key, most)
+        taken = cheapest(
+            [
+                {**{at: cost for cost, at in (*likely[:most], *excused[:most])}, nobodys + number: nobody}
+                for number, (likely, excused, nobody) in enumerate(ways)
+            ]
+        )
+        used = set(taken)
+        left = [attempt for at, attempt in enumerate(attempts) if at not in used]
+        lonely = [row for at, (row, _) in zip(taken, rows, strict=True) if at >= nobodys and not _needs_none(case, row)]
         if not (left and lonely):
             break
-    return pairs, left, lonely
+    return [(attempts[at], row) for at, (row, _) in zip(taken, rows, strict=True) if at < len(attempts)], left, lonely
 
 
-def _assigned(
-    case: _Case,
-    attempts: Sequence[Counted],
-    rows: Sequence[tuple[Row, str | None]],
-    by_key: Mapping[object, _Line],
-    most: int | None,
-) -> tuple[Pairs, list[Counted], list[Row]]:
-    nobodys = len(attempts) + len(case.unread)
-    costs = []
-    for number, (row, nonce) in enumerate(rows):
-        ways: list[tuple[int, int]] = []
-        if nonce is None:
-            found = {at for key in _row_keys(case, row) if key in by_key for at in by_key[key].possible(row["at"])}
-            ways = sorted((_unlikely(case, attempts[at], row) - _LOST, at) for at in found)[:most]
-        if _excusable(case, row, nonce):
-            excused = [
-                (min(_CONTRADICTED, int(row["at"] - unread.since)), at)
-                for at, unread in enumerate(case.unread, len(attempts))
-                if unread.explains(row, nonce)
-            ]
-            ways += sorted(excused)[:most]
-        nobody = 0 if _needs_none(case, row) else _ACCUSED
-        costs.append({**{at: cost for cost, at in ways}, nobodys + number: nobody})
-    taken = cheapest(costs)
-    pairs = [(attempts[at], row) for at, (row, _) in zip(taken, rows, strict=True) if at < len(attempts)]
-    used = set(taken)
-    left = [attempt for at, attempt in enumerate(attempts) if at not in used]
-    lonely = [row for at, (row, _) in zip(taken, rows, strict=True) if at >= nobodys and not _needs_none(case, row)]
-    return pairs, left, lonely
+def _ways(
+    case: _Case, attempts: Sequence[Counted], by_key: Mapping[object, _Line], row: Row, nonce: str | None
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]], int]:
+    """What a row can be the row of, as (cost, place): attempts, then what is unread, the likeliest first; and of nothing."""
+    likely: list[tuple[int, int]] = []
+    if nonce is None:
+        found = {at for key in _row_keys(case, row) if key in by_key for at in by_key[key].possible(row["at"])}
+        likely = sorted((_unlikely(case, attempts[at], row) - _LOST, at) for at in found)
+    excused: list[tuple[int, int]] = []
+    if _excusable(case, row, nonce):
+        excused = sorted(
+            (min(_CONTRADICTED, int(row["at"] - unread.since)), at)
+            for at, unread in enumerate(case.unread, len(attempts))
+            if unread.explains(row, nonce)
+        )
+    return likely, excused, 0 if _needs_none(case, row) else _ACCUSED
 
 
 @dataclass(slots=True)

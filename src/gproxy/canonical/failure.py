@@ -15,8 +15,8 @@ class VendorError:
 
     `message` is the vendor's text and is never empty. `type` and `code` are its machine-readable names as they
     stand on the wire (numbers as text); `param` is the request field it blames. `retry_after` is in seconds,
-    where the body itself says so. `reasons` are more machine-readable words, from its details. `status` is an HTTP status that the body states; the real status of the answer
-    is not known here.
+    where the body itself says so. `reasons` are more machine-readable words, from its details. `status` is an
+    HTTP status that the body states; the real status of the answer is not known here.
     """
 
     message: str

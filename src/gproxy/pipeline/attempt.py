@@ -354,12 +354,11 @@ def evidence_of(status: int, body: bytes, error: VendorError) -> Evidence:
     except JsonProblem:
         parsed = None
     found = read_error(status, parsed)
-    meant = status_of(error.code, error.type)
+    if status < _GOOD:
+        status = error.status or (found.status if found.status >= _GOOD else status_of(error.code, error.type))
     return replace(
         found,
-        status=status
-        if status >= _GOOD
-        else error.status or (found.status if found.status >= _GOOD else None) or meant,
+        status=status,
         code=found.code or error.code,
         reasons=found.reasons or error.reasons,
         type=found.type or error.type,

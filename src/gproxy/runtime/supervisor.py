@@ -93,9 +93,8 @@ class Supervisor:
             if worker.process is not None:
                 keepers.append(loop.create_task(self._keep(worker), name=f"worker-{worker.number}"))
             if not serves:
-                if (
-                    not self._stopping.is_set()
-                ):  # it was refused; else all have been told, and twice would be a second signal
+                # Refused, it ends the others. A stop has told them already, and twice would be a second signal.
+                if not self._stopping.is_set():
                     self._stop(signal.SIGTERM)
                 break
         else:

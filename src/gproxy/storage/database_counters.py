@@ -165,8 +165,8 @@ class DatabaseCounters:
         self._lock = asyncio.Lock()
         self._drawn: dict[str, tuple[Reservation, float]] = {}
         """What this process has drawn and still holds, and since when."""
-        self._back: list[tuple[Reservation, str, int]] = []
-        """What was drawn and is over, to be given back: what held it, from which allowance, how much."""
+        self._back: list[tuple[Reservation, int]] = []
+        """What was drawn and is over, to be given back: what held it, and how much."""
         self._giving_back = asyncio.Lock()
         self._set_aside: list[tuple[Allowance, float]] = []
         """Allowances of this process's making, and when they were handed over."""
@@ -284,13 +284,13 @@ class DatabaseCounters:
         async with self._giving_back:
             purse = self.limits.purse
             while self._back:  # one by one: whoever waits here may be cancelled
-                hold, allowance_id, amount = self._back.pop(0)
+                hold, amount = self._back.pop(0)
                 # One that is known to be away has not got it, and will not: then it is freed where it was set aside.
                 there: bool | None = False
                 if purse is not None and purse.open:
-                    there = await purse.give_back(hold.user_id, allowance_id, amount)
+                    there = await purse.give_back(hold.user_id, hold.drawn_from, amount)
                 if there is False:
-                    self._push(Move(hold.user_id, hold.id, allowance_id, amount))
+                    self._push(Move(hold.user_id, hold.id, hold.drawn_from, amount))
                     self._push(Release(hold.user_id, hold.id))
 
     async def _hand_over(self, made: Sequence[Allowance]) -> None:
@@ -327,9 +327,8 @@ class DatabaseCounters:
         async with self._lock:
             while self._pending:
                 ops = self._next()
-                made: list[Allowance] = []
                 try:
-                    answers = await self._retry.run(lambda ops=ops, made=made: self._carry_out(ops, made))  # type: ignore[misc]
+                    answers, made = await self._retry.run(lambda ops=ops: self._carry_out(ops))  # type: ignore[misc]
                 except DatabaseUnavailable:
                     self._pending[: len(ops)] = list(_kept(ops))
                     raise
@@ -369,7 +368,7 @@ class DatabaseCounters:
             return
         del self._drawn[hold.id]
         if amount:
-            self._back.append((hold, hold.drawn_from, amount))
+            self._back.append((hold, amount))
             self._wake()
 
     async def _answered(self, op: Reserve | Extend, answer: Answer) -> Decision:
@@ -389,12 +388,10 @@ class DatabaseCounters:
         if isinstance(op, Reserve):
             self._push(Release(op.user_id, op.hold_id))
 
-    async def _carry_out(self, ops: Sequence[Op], made: list[Allowance]) -> list[tuple[Answer, Decision]]:
+    async def _carry_out(self, ops: Sequence[Op]) -> tuple[list[tuple[Answer, Decision]], list[Allowance]]:
         async with self._db.transaction() as tx:
             work = Work(tx, self._instance, self._clock.now_us())
-            answers = await work.run(ops)
-        made[:] = work.set_aside
-        return answers
+            return await work.run(ops), work.set_aside
 
     # -- upkeep --------------------------------------------------------------------------------------------------
 

@@ -136,7 +136,7 @@ class RedisLimits:
                 try:
                     outcome = await self._counted(claims)
                 except self._faults():
-                    self._rest_until = self._clock.monotonic() + REST
+                    self._rest()
                 else:
                     assert not isinstance(outcome, Drawn | NotCovered)
                     return outcome
@@ -154,7 +154,7 @@ class RedisLimits:
             else:
                 await self._renew()
         except self._faults():
-            self._rest_until = self._clock.monotonic() + REST
+            self._rest()
 
     def correct(self, counted: Counted, tokens: int) -> None:
         """Replace reserved tokens by used ones, afterwards."""
@@ -177,7 +177,7 @@ class RedisLimits:
                     for key, slot, difference in late:
                         await self._correct(keys=[key], args=[slot, difference])
             except self._faults():
-                self._rest_until = self._clock.monotonic() + REST
+                self._rest()
 
     async def close(self) -> None:
         """Be there no more, and close the connections."""
@@ -198,7 +198,7 @@ class RedisLimits:
         try:
             outcome = await self._counted(claims, draw)
         except self._faults():
-            self._rest_until = self._clock.monotonic() + REST
+            self._rest()
             return None
         if isinstance(outcome, Drawn) and self._clock.monotonic() > began + _LATE:
             self.withdraw(outcome.counted)
@@ -228,7 +228,7 @@ class RedisLimits:
             async with _asked(TIMEOUT):
                 return await script(keys=[_ALLOWANCE + user_id], args=args)
         except self._faults():
-            self._rest_until = self._clock.monotonic() + REST
+            self._rest()
             return None
 
     # -- Redis -----------------------------------------------------------------------------------------------------
@@ -403,6 +403,9 @@ class RedisLimits:
                 self._late.append((_key(claim.row_id, claim.dimension, claim.length), slot, difference))
         if self._late and self.on_work is not None:
             self.on_work()
+
+    def _rest(self) -> None:
+        self._rest_until = self._clock.monotonic() + REST
 
     @staticmethod
     def _faults() -> tuple[type[Exception], ...]:

@@ -25,6 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.mysql import LONGTEXT
 
+from gproxy.storage.usage_values import ROLLUP_SUMS
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -319,14 +321,7 @@ usage_rollups = _table(
     _need("user_id", ID),
     _need("provider_name", NAME),
     _need("model_served", NAME),
-    _need("attempts", BigInteger),
-    _need("failures", BigInteger),
-    _need("input_tokens", BigInteger),
-    _need("output_tokens", BigInteger),
-    _need("cache_read_tokens", BigInteger),
-    _need("cache_write_tokens", BigInteger),
-    _need("reasoning_tokens", BigInteger),
-    _need("cost_nano_usd", BigInteger),
+    *(_need(name, BigInteger) for name in ROLLUP_SUMS),
     PrimaryKeyConstraint("period", "starts_at", "user_id", "provider_name", "model_served"),
 )
 
@@ -338,14 +333,7 @@ usage_rollups_by = _table(
     _need("dimension", WORD),
     _need("starts_at", BigInteger),
     _need("value", NAME),
-    _need("attempts", BigInteger),
-    _need("failures", BigInteger),
-    _need("input_tokens", BigInteger),
-    _need("output_tokens", BigInteger),
-    _need("cache_read_tokens", BigInteger),
-    _need("cache_write_tokens", BigInteger),
-    _need("reasoning_tokens", BigInteger),
-    _need("cost_nano_usd", BigInteger),
+    *(_need(name, BigInteger) for name in ROLLUP_SUMS),
     PrimaryKeyConstraint("period", "dimension", "starts_at", "value"),
 )
 

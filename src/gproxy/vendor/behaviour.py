@@ -60,8 +60,8 @@ Fail = Literal[
 Before the head: `reset_before` (RST), `close_before` (FIN), `half_head` (FIN inside the head), `garbage` (not HTTP),
 `hang` (never answers). After the head or inside the body, counted by `at` whole events: `reset_head` (RST right after
 the head), `reset_mid` (RST in the middle of an event), `reset_utf8` (RST inside a code point), `close_mid` (FIN, no
-last chunk), `hang_mid` (silence), `error_mid` (the dialect's own error event, with `status` as its own, then the end), `no_end` (a proper end of
-the body, but without the dialect's terminal event). Framing: `truncate` (FIN inside a chunk, or a short
+last chunk), `hang_mid` (silence), `error_mid` (the dialect's own error event, with `status` as its own, then the end),
+`no_end` (a proper end of the body, but without the dialect's terminal event). Framing: `truncate` (FIN inside a chunk, or a short
 content-length body), `length_long` (content-length promises more), `length_short` (promises less), `until_close` (legal: no length, the end of the connection is the end), `cl_and_te` (both),
 `bad_chunk` (a chunk size that is no number). Bodies: `endless` (deltas until someone stops it), `html` and
 `error_200` and `empty_200` (with status 200), `huge_line` (`size` bytes without a newline), `empty_events` (`size` of

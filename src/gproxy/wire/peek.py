@@ -8,14 +8,13 @@ meaning here beyond its type; what a model name stands for is decided elsewhere.
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gproxy.wire.json import JsonProblem, guarded
+from gproxy.wire.json import JsonProblem, guarded, hides
 
 MAX_COUNT: Final = 2**53
 """The largest count a field may ask for: beyond it JSON numbers stop being exact in most readers."""
@@ -311,11 +310,7 @@ def _twice(body: bytes, head: _Head) -> str | None:
         rest = rest[:at] + rest[start + len(value) :]
         if name[:-1] in rest:
             return _named_twice(body)
-    return _named_twice(body) if b"\\" in rest and _LETTER.search(rest) else None
-
-
-_LETTER: Final = re.compile(rb"\\u00[67]")
-"""A letter of such a name, written as an escape."""
+    return _named_twice(body) if rb"\u00" in rest and any(hides(rest, name) for name in _ONCE) else None
 
 
 class _Name(Enum):
