@@ -41,7 +41,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Through:
-    """Requests of one user for one model name in one short stretch of time; `at` is its end, microseconds."""
+    """Requests of one user for one model name in one short stretch of time; `at` is when they count, microseconds."""
 
     user_id: str
     model_asked: str

@@ -34,7 +34,8 @@ TEND_EVERY: Final = 1.0
 """Seconds between two rounds of upkeep: holds shown, or the other processes seen."""
 
 _US: Final = 1_000_000
-# Ten pieces of each of the window's sixty slots: what is read back sits at most that much too late.
+# Ten pieces of each of the window's sixty slots: where they cannot be laid into the slots, what is read back sits at
+# most that much too late.
 _STRETCHES: Final = 600
 _RENEW_ROUNDS: Final = 5
 
@@ -239,9 +240,16 @@ async def fill(shares: Shares, snapshot: Snapshot, db: Database, clock: Clock) -
     limited = _limited(snapshot)
     now, now_us = clock.monotonic(), clock.now_us()
     for length in sorted({length for rows in limited.values() for length in lengths(rows)}):
-        stretch = max(1, int(length * _US / _STRETCHES))
+        stretch, rest = divmod(int(length * _US), _STRETCHES)
         users = [user_id for user_id, rows in limited.items() if length in lengths(rows)]
-        seen = await let_through(db, users, now_us - int(length * _US) - stretch, stretch)
+        since = now_us - int(length * _US) - stretch
+        if rest:
+            seen = await let_through(db, users, since, stretch)
+        else:
+            # Laid into this process's slots, each stretch is wholly inside of one, and so are its requests: in the one
+            # in which they were counted when they came. (A neighbour would count them beside those that are there.)
+            phase = (round(now * _US) - now_us) % stretch
+            seen = await let_through(db, users, since, stretch, phase=phase, until=stretch // 2)
         shares.learn(limited, length, seen, now - now_us / _US)
 
 
