@@ -35,13 +35,15 @@ ASKING = {"one": "*-one-*", "two": "*-two-*"}
 
 
 @contextlib.asynccontextmanager
-async def hedged(folder: Path, *, stream: bool, more: str = "", dialect: str = "custom") -> AsyncIterator[Lab]:
-    """A gateway whose route has learned that its first member answers at once."""
+async def hedged(
+    folder: Path, *, stream: bool, more: str = "", dialect: str = "custom", usual: str = "tokens=3"
+) -> AsyncIterator[Lab]:
+    """A gateway whose route has learned how its first member answers: at once, unless `usual` says otherwise."""
     async with lab(folder / "lab") as one:
         port = one.vendor.port
         await one.start(extra=_provider("one", port, keys=1) + _provider("two", port, dialect, keys=1)
                         + ROUTE.format(more=more))  # fmt: skip
-        await run(one, ENOUGH, stream=stream, concurrency=1)
+        await run(one, ENOUGH, usual, stream=stream, concurrency=1)
         yield one
 
 
@@ -151,7 +153,8 @@ async def test_where_both_fail_the_request_goes_on_like_any_other(tmp_path: Path
 
 
 async def test_nothing_is_hedged_once_a_byte_has_reached_the_client(tmp_path: Path) -> None:
-    async with hedged(tmp_path, stream=True) as one:
+    # Late is what begins after more than a fifth of a second: the first byte of what begins at once comes before.
+    async with hedged(tmp_path, stream=True, usual="tokens=3,first=0.2") as one:
         one.vendor.script("tokens=6,gate_mid=halfway")
         begun = asyncio.ensure_future(run(one, 1, stream=True))
         await one.vendor.gate("halfway").arrived(1)
